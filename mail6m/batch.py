@@ -1,0 +1,81 @@
+"""Many small commits made into few: what comes while a commit is under way shares the next one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
+
+
+class Batches(Generic[T]):
+    """Hands what it is given to ``commit(items, lane)``, with at most ``lanes`` calls under way."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        commit: Callable[[Sequence[T], int], Awaitable[None]],
+        *,
+        lanes: int,
+        most: int,
+    ) -> None:
+        self._clock = clock
+        self._commit = commit
+        self._most = most
+        self._waiting: deque[tuple[T, Deferred[None]]] = deque()
+        self._free = list(range(lanes))
+        self._scheduled = False
+
+    def add(self, item: T) -> Deferred[None]:
+        """Commit ``item`` soon; fires when it is done, or with what went wrong."""
+        done: Deferred[None] = Deferred()
+        self._waiting.append((item, done))
+        if self._free and not self._scheduled:
+            # At the end of this turn of the reactor, so that all it brings goes together.
+            self._scheduled = True
+            self._clock.callLater(0, self._start)
+        return done
+
+    def _start(self) -> None:
+        self._scheduled = False
+        while self._free and self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            ensureDeferred(self._run(batch, self._free.pop()))
+
+    async def _run(self, batch: list[tuple[T, Deferred[None]]], lane: int) -> None:
+        failure: BaseException | None = None
+        try:
+            await self._commit([item for item, _ in batch], lane)
+        except Exception as error:
+            failure = error
+        if failure is not None and len(batch) > 1 and not getattr(failure, "transient", False):
+            await self._run_apart(batch, lane)
+        else:
+            for _, done in batch:
+                _fire(done, failure)
+        self._free.append(lane)
+        if self._waiting and not self._scheduled:
+            self._start()
+
+    async def _run_apart(self, batch: list[tuple[T, Deferred[None]]], lane: int) -> None:
+        """One of them is at fault: the others must not suffer for it."""
+        for item, done in batch:
+            failure: BaseException | None = None
+            try:
+                await self._commit([item], lane)
+            except Exception as error:
+                failure = error
+            _fire(done, failure)
+
+
+def _fire(done: Deferred[None], failure: BaseException | None) -> None:
+    if done.called:
+        return
+    if failure is None:
+        done.callback(None)
+    else:
+        done.errback(failure)

@@ -1,0 +1,433 @@
+"""``mail6m``: the operator's commands, beside a running server or without one.
+
+Exit status: 0 done, 1 refused or not found (one line on standard error), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import argon2
+from twisted.internet import task
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import globalLogPublisher
+
+from mail6m import __version__
+from mail6m.dialogue.address import AddressError, canonical, canonical_domain
+from mail6m.model import Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
+from mail6m.seal import SealError
+from mail6m.settings import Settings, SettingsError
+from mail6m.storage.deliveries import read_delivery_id
+from mail6m.storage.domains import read_host
+from mail6m.storage.embedded import EmbeddedError
+from mail6m.storage.errors import Refused, StorageError
+from mail6m.tap import Foundation, cancel_delivery
+
+Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command, and exit."""
+    options = parser().parse_args(arguments)
+    globalLogPublisher.addObserver(lambda event: None)  # or Twisted keeps what nobody reads
+
+    def run(reactor: Any) -> Deferred[None]:
+        return ensureDeferred(_run(reactor, options))
+
+    task.react(run)
+
+
+async def _run(reactor: Any, options: argparse.Namespace) -> None:
+    settings = Settings(data=options.data, database=options.database, database_connections=2)
+    foundation = Foundation(reactor, settings)
+    try:
+        try:
+            if not options.data.is_dir() and not options.makes:
+                raise SettingsError(f"--data {options.data}: there is no such directory")
+            await foundation.start()
+            result = await options.command(foundation, options)
+        finally:
+            await foundation.stop()
+    except (StorageError, SettingsError, EmbeddedError, SealError, Refused, _Wrong) as error:
+        print(f"mail6m: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    if options.json:
+        print(json.dumps(result))
+    elif result is not None:
+        _show(result)
+
+
+class _Wrong(Exception):
+    """An argument that cannot be used."""
+
+
+# What each command does; each returns what ``--json`` prints
+
+
+async def customer_add(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A customer, and its first console account."""
+    password_hash = None
+    if options.password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+        if len(password) < 8:
+            raise _Wrong("the password must have 8 characters at least")
+        password_hash = argon2.PasswordHasher().hash(password)
+    plan = Plan(options.plan)
+    number = await foundation.customers.next_number()
+    await foundation.customers.add(
+        customer=number,
+        company=options.company,
+        email=options.email,
+        plan=plan.value if options.capacity is None else "dedicated",
+        capacity=options.capacity or plan.capacity,
+        wrapped_key=foundation.keyring.new_wrapped_key(number),
+        password_hash=password_hash,
+    )
+    return {"customer": number}
+
+
+async def customer_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """All customers."""
+    return [_customer(customer) for customer in await foundation.customers.all()]
+
+
+async def customer_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """One customer."""
+    return _customer(await foundation.customers.get(options.number))
+
+
+async def domain_add(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A domain whose mail is taken in, archived and relayed."""
+    name = _domain_name(options.name)
+    hosts = tuple(read_host(host) for host in options.to)
+    await foundation.domains.add(
+        Domain(name, options.customer, hosts, TlsPolicy(options.tls), options.verify_recipients)
+    )
+    return {"domain": name}
+
+
+async def domain_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """Domains, and where their mail goes on to."""
+    return [_domain(domain) for domain in await foundation.domains.all(options.customer)]
+
+
+async def domain_remove(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """Mail for the domain is refused from now on."""
+    name = _domain_name(options.name)
+    customer = await foundation.domains.remove(name)
+    return {"domain": name, "customer": customer}
+
+
+async def message_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """A customer's messages, newest first."""
+    await foundation.customers.get(options.customer)
+    messages = await foundation.archive.search(
+        options.customer,
+        sender=options.sender,
+        recipient=options.recipient,
+        subject=options.subject,
+        since=options.since,
+        until=options.until,
+        shelf=Shelf[options.shelf.upper()] if options.shelf else None,
+        limit=options.limit,
+    )
+    return [_message(message) for message in messages]
+
+
+async def message_export(foundation: Foundation, options: argparse.Namespace) -> None:
+    """A message, byte for byte as it was received, on standard output."""
+    message = await foundation.archive.get(options.customer, options.id)
+    async for piece in foundation.reader.pieces(message.customer, message.id):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+    if options.json:  # nothing but the message may stand there
+        options.json = False
+
+
+async def message_reissue(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A message goes to its recipients again."""
+    message = await foundation.archive.get(options.customer, options.id)
+    recipients = []
+    for address in message.recipients:
+        owner = await foundation.directory.owner(address)
+        if owner is None or owner.customer != options.customer or not owner.destination:
+            raise Refused(f"{address} is not at a domain of customer {options.customer}")
+        recipients.append((owner.address, owner.destination))
+    count = await foundation.deliveries.reissue(options.customer, message.id, recipients)
+    return {"count": count}
+
+
+async def message_delete(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A message is deleted for good."""
+    await foundation.archive.delete(options.customer, options.id)
+    return {"count": 1}
+
+
+async def queue_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """What is still to be relayed."""
+    deliveries = await foundation.deliveries.queued(
+        customer=options.customer, destination=options.destination
+    )
+    return [_delivery(delivery) for delivery in deliveries]
+
+
+async def queue_retry(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """Deliveries are tried now."""
+    count = await foundation.deliveries.retry(
+        customer=options.customer,
+        destination=options.destination,
+        delivery=read_delivery_id(options.id) if options.id else None,
+    )
+    if options.id and not count:
+        raise Refused(f"{options.id} is not in the queue, or under way just now")
+    return {"count": count}
+
+
+async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A delivery is given up, with a bounce."""
+    await cancel_delivery(foundation, read_delivery_id(options.id))
+    return {"count": 1}
+
+
+async def status(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """One look at the whole."""
+    cabinet = await foundation.archive.totals(Shelf.CABINET)
+    cellar = await foundation.archive.totals(Shelf.CELLAR)
+    queued, oldest, reply = await foundation.deliveries.length()
+    down = await foundation.deliveries.down_list()
+    version = await foundation.pool.query("SHOW server_version")
+    schema = await foundation.pool.query("SELECT max(number) FROM schema_version")
+    age = (datetime.now(UTC) - oldest).total_seconds() if oldest is not None else None
+    return {
+        "version": __version__,
+        "database": {"postgresql": version[0][0], "schema": schema[0][0]},
+        "customers": len(await foundation.customers.all()),
+        "domains": len(await foundation.domains.all()),
+        "cabinet": {"messages": cabinet[0], "bytes": cabinet[1]},
+        "cellar": {"messages": cellar[0], "bytes": cellar[1]},
+        "queue": {
+            "deliveries": queued,
+            "oldest_seconds": age,
+            "destinations_down": [row.destination for row in down],
+        },
+        "last_error": down[-1].last_reply if down else reply or None,
+    }
+
+
+# Values as JSON
+
+
+def _customer(customer: Customer) -> dict[str, Any]:
+    return {
+        "customer": customer.customer,
+        "company": customer.company,
+        "plan": customer.plan,
+        "capacity": customer.capacity,
+        "cabinet_messages": customer.cabinet_messages,
+        "cabinet_bytes": customer.cabinet_bytes,
+        "cellar_messages": customer.cellar_messages,
+        "cellar_bytes": customer.cellar_bytes,
+    }
+
+
+def _domain(domain: Domain) -> dict[str, Any]:
+    return {
+        "domain": domain.name,
+        "customer": domain.customer,
+        "to": [str(host) for host in domain.hosts],
+        "tls": domain.tls.value,
+        "verify_recipients": domain.verify_recipients,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": str(message.id),
+        "received_at": _time(message.received_at),
+        "sender": message.sender,
+        "recipients": list(message.recipients),
+        "subject": message.subject,
+        "raw_size": message.raw_size,
+        "stored_size": message.stored_size,
+        "sha256": message.sha256.hex(),
+        "spam": message.spam,
+        "shelf": message.shelf.name.lower(),
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "message": str(delivery.message),
+        "recipient": delivery.recipient,
+        "attempts": delivery.attempts,
+        "next_attempt_at": _time(delivery.next_attempt_at),
+        "last_reply": delivery.last_reply,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _show(result: Any) -> None:
+    """The same for people: a line for each thing, a column for each value."""
+    if isinstance(result, dict):
+        for name, value in result.items():
+            shown = json.dumps(value) if isinstance(value, dict | list) else value
+            print(f"{name:<18} {'-' if shown is None else shown}")
+        return
+    if not result:
+        return
+    columns = list(result[0])
+    cells = [[_cell(row[column]) for column in columns] for row in result]
+    widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(columns)]
+    for row in [columns, *cells]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+# The command line
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    top = argparse.ArgumentParser(prog="mail6m", description="Operate a Mail6M archive.")
+    top.add_argument("--data", type=Path, default=Path("mail6m-data"), help="the server's --data")
+    top.add_argument("--database", default="embedded:", help="the server's --database")
+    top.add_argument("--json", action="store_true", help="print one JSON value")
+    top.add_argument("--version", action="version", version=f"mail6m {__version__}")
+    top.set_defaults(makes=False)
+    nouns = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def verbs(noun: str, help_: str) -> Any:
+        return nouns.add_parser(noun, help=help_).add_subparsers(metavar="VERB", required=True)
+
+    def verb(of: Any, name: str, command: Command, *, makes: bool = False) -> Any:
+        added = of.add_parser(name, help=command.__doc__, description=command.__doc__, parents=[common])
+        added.set_defaults(command=command, makes=makes)
+        return added
+
+    customer = verbs("customer", "companies whose mail is archived")
+    one = verb(customer, "add", customer_add, makes=True)
+    one.add_argument("--company", required=True, type=_nonempty)
+    one.add_argument("--email", required=True, type=_address)
+    one.add_argument("--plan", choices=[plan.value for plan in Plan], default="tiroir")
+    one.add_argument("--capacity", type=_positive, metavar="BYTES", help="of a dedicated cabinet")
+    one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
+    verb(customer, "list", customer_list)
+    verb(customer, "show", customer_show).add_argument("number", type=int, metavar="N")
+
+    domain = verbs("domain", "domains, and where their mail goes on to")
+    one = verb(domain, "add", domain_add)
+    one.add_argument("name", metavar="NAME", type=_a_domain)
+    one.add_argument("--customer", type=int, required=True, metavar="N")
+    one.add_argument("--to", required=True, action="append", type=_a_host, metavar="HOST[:PORT]",
+                     help="the receiving machine; again for a second one")  # fmt: skip
+    one.add_argument("--tls", choices=[policy.value for policy in TlsPolicy], default="opportunistic")
+    one.add_argument("--verify-recipients", action=argparse.BooleanOptionalAction, default=True)
+    verb(domain, "list", domain_list).add_argument("--customer", type=int, metavar="N")
+    verb(domain, "remove", domain_remove).add_argument("name", metavar="NAME", type=_a_domain)
+
+    message = verbs("message", "archived messages, without their content")
+    one = verb(message, "list", message_list)
+    one.add_argument("--customer", type=int, required=True, metavar="N")
+    for field in ("sender", "recipient", "subject"):
+        one.add_argument(f"--{field}", metavar="S", help="a part of it, whatever the case")
+    one.add_argument("--from", dest="since", type=_moment, metavar="TIME", help="RFC 3339")
+    one.add_argument("--until", type=_moment, metavar="TIME", help="RFC 3339")
+    one.add_argument("--shelf", choices=["cabinet", "cellar"])
+    one.add_argument("--limit", type=_positive, default=100, metavar="K")
+    for name, command in (("export", message_export), ("reissue", message_reissue),
+                          ("delete", message_delete)):  # fmt: skip
+        one = verb(message, name, command)
+        one.add_argument("--customer", type=int, required=True, metavar="N")
+        one.add_argument("--id", type=_uuid, required=True)
+
+    queue = verbs("queue", "what is still to be relayed")
+    for name, command in (("list", queue_list), ("retry", queue_retry)):
+        one = verb(queue, name, command)
+        one.add_argument("--customer", type=int, metavar="N")
+        one.add_argument("--destination", metavar="HOST", help="a domain, or a receiving machine")
+        if name == "retry":
+            one.add_argument("--id")
+    verb(queue, "cancel", queue_cancel).add_argument("--id", required=True)
+    verb(nouns, "status", status)
+    return top
+
+
+def _domain_name(name: str) -> str:
+    return canonical_domain(name)
+
+
+def _a_domain(value: str) -> str:
+    try:
+        name = canonical_domain(value)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(f"{value!r}: {error}") from error
+    if name.startswith("[") or "." not in name:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a domain's name")
+    return name
+
+
+def _address(value: str) -> str:
+    try:
+        address = canonical(value)
+        if "@" not in address:
+            raise AddressError("5.1.3", "an address has an @")
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(f"{value!r}: {error}") from error
+    return address
+
+
+def _a_host(value: str) -> str:
+    try:
+        return str(read_host(value))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _nonempty(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("it cannot be empty")
+    return value.strip()
+
+
+def _positive(value: str) -> int:
+    if not value.isascii() or not value.isdecimal() or not 0 < int(value) < 1 << 62:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of at least 1")
+    return int(value)
+
+
+def _uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a message's id") from error
+
+
+def _moment(value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a time as in RFC 3339") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""One session with one destination, for many messages."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from mail6m.delivery.consignment import Consignment
+from mail6m.delivery.route import Route
+from mail6m.delivery.trace import received
+from mail6m.dialogue import client as sending
+from mail6m.dialogue.client import ClientDialogue, Transfer
+from mail6m.model import Host, Outcome, Reply, TlsPolicy, Verdict
+from mail6m.reader import Reader
+from mail6m.settings import Settings
+from mail6m.smtp import SmtpClient
+from mail6m.tls import Encrypted
+
+_GOODBYE = Reply(450, "4.3.2", "The session was closed")
+
+
+class Dispatch(Protocol):
+    """Where a courier gets its work, and reports."""
+
+    def next(self) -> Consignment | None:
+        """The next consignment, if there is one."""
+
+    def settled(self, consignment: Consignment, *, reports_passed_on: bool) -> None:
+        """Every item of it has an outcome."""
+
+    def reached(self) -> None:
+        """The host has answered: it is up."""
+
+    def ended(self, courier: Courier, reply: Reply) -> None:
+        """The session is over; what was in hand has been settled."""
+
+
+class Courier:
+    """Reaches a host of a route, then carries consignments until there are no more."""
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: IReactorTime, settings: Settings, reader: Reader, dispatch: Dispatch
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._reader = reader
+        self._dispatch = dispatch
+        self._session: SmtpClient | None = None
+        self._host = ""
+        self._in_hand: dict[Transfer, tuple[Consignment, bytes]] = {}
+        self._over = False
+        self._working = False
+        self._established: Deferred[Reply | None] | None = None
+        self._idle_since = 0.0
+        self.reached = False
+        """It has had a session."""
+        self.served = 0
+        """Transactions that the host has answered."""
+
+    @property
+    def ready(self) -> bool:
+        """It has a session, and could take more."""
+        return self._session is not None and self._session.dialogue.can_send
+
+    async def travel(self, route: Route) -> None:
+        """Reach the first of the hosts that answers; `Dispatch.ended` if none does."""
+        reply = Reply(451, "4.4.1", "No host to connect to")
+        for host in route.hosts:
+            failure = await self._try(host, route.tls)
+            if failure is None:
+                return
+            reply = failure
+            if self._over:
+                break
+        self._end(reply)
+
+    async def _try(self, host: Host, tls: TlsPolicy) -> Reply | None:
+        failure, broken_tls = await self._connect(host, tls)
+        if broken_tls and tls is TlsPolicy.OPPORTUNISTIC:
+            # RFC 7435, 4.1: encryption is done where it can be; where it cannot, mail still flows.
+            self.log.info("{host}: {failure}; going on in clear", host=host, failure=failure)
+            failure, _ = await self._connect(host, TlsPolicy.NONE)
+        return failure
+
+    async def _connect(self, host: Host, tls: TlsPolicy) -> tuple[Reply | None, bool]:
+        timeout = self._settings.connect_timeout
+        endpoint = HostnameEndpoint(self._reactor, host.name, host.port, timeout=timeout)
+        session = SmtpClient(
+            ClientDialogue(self._settings.hostname, tls),
+            self,
+            cast(Any, Encrypted(host.name)),
+            self._reactor,
+            self._settings,
+        )
+        self._established = Deferred()
+        try:
+            await endpoint.connect(Factory.forProtocol(lambda: session))
+        except Exception as error:
+            self._established = None
+            text = str(error) or type(error).__name__
+            return Reply(451, "4.4.1", f"Cannot connect to {host}: {text}"[:400]), False
+        self._session = session
+        peer = cast(Any, session.transport).getPeer()
+        self._host = f"{host.name}[{getattr(peer, 'host', '')}]:{host.port}"
+        failure = await self._established
+        if failure is not None:
+            self._session = None
+        return failure, session.tls_failed
+
+    def check(self, now: float) -> None:
+        """Give up on silence, and close what has been idle for long; called every second."""
+        if self._session is None:
+            return
+        self._session.check(now)
+        if self._session.dialogue.idle and now > self._idle_since + self._settings.relay_idle:
+            self.leave()
+
+    def leave(self) -> None:
+        """Say goodbye, if nothing is in hand."""
+        if self._session is not None and self._session.dialogue.idle:
+            self._session.dialogue.quit()
+            self._session.advance()
+
+    def stop(self) -> None:
+        """Stop at once; what is in hand is settled as not delivered."""
+        self._over = True
+        if self._session is not None:
+            if self._session.dialogue.idle:
+                self.leave()
+            else:
+                self._session.abort(_GOODBYE)
+
+    def work(self) -> None:
+        """Take what there is to take."""
+        session = self._session
+        if session is None or self._working:
+            return
+        self._working = True  # what is said below may call for more work: the loop sees to it
+        while session.dialogue.can_send and (consignment := self._dispatch.next()) is not None:
+            trace = self._trace(consignment)
+            transfer = consignment.transfer(trace)
+            self._in_hand[transfer] = (consignment, trace)
+            session.dialogue.send(transfer)
+            session.wait()
+            session.advance()
+        self._working = False
+        session.flush()
+        self._idle_since = self._reactor.seconds()
+
+    def _trace(self, consignment: Consignment) -> bytes:
+        if consignment.ours:
+            return b""
+        only = consignment.items[0].recipient.address if len(consignment.items) == 1 else ""
+        return received(
+            consignment.envelope,
+            consignment.message,
+            self._settings.hostname,
+            consignment.received_at,
+            only,
+        )
+
+    # What the session says
+
+    def on_event(self, event: sending.Event) -> None:
+        """See `mail6m.smtp.SessionOwner`."""
+        match event:
+            case sending.Ready():
+                established, self._established = self._established, None
+                if established is not None:
+                    established.callback(None)
+                self.reached = True
+                self._dispatch.reached()
+                self.work()
+            case sending.ContentWanted(transfer):
+                self._send_content(transfer)
+            case sending.TransferEnded(transfer):
+                self.served += 1
+                self._settle(transfer)
+                self.work()
+            case sending.SessionFailed(reply):
+                assert self._session is not None or self._established is not None
+                session = self._session
+                if session is not None:
+                    session.close(reply)
+
+    def on_lost(self, reply: Reply) -> None:
+        """See `mail6m.smtp.SessionOwner`."""
+        established, self._established = self._established, None
+        if established is not None:  # it never got as far as being ready
+            established.callback(reply)
+            return
+        for transfer in list(self._in_hand):
+            transfer.settle(_as_transient(reply))
+            self._settle(transfer)
+        self._end(reply)
+
+    def _end(self, reply: Reply) -> None:
+        self._session = None
+        self._over = True
+        self._dispatch.ended(self, reply)
+
+    def _settle(self, transfer: Transfer) -> None:
+        found = self._in_hand.pop(transfer, None)
+        if found is None:
+            return
+        consignment, _ = found
+        session = self._session
+        tls = session.tls if session is not None else ""
+        consignment.outcomes = [
+            Outcome(_verdict(reply), reply, self._host, tls)
+            for reply in cast(list[Reply], transfer.replies)
+        ]
+        passed_on = session is not None and "DSN" in session.dialogue.extensions
+        self._dispatch.settled(consignment, reports_passed_on=passed_on)
+
+    def _send_content(self, transfer: Transfer) -> None:
+        consignment, trace = self._in_hand[transfer]
+        session = self._session
+        assert session is not None
+        shared = consignment.shared
+        if shared is not None and shared.content.in_memory:
+            session.dialogue.content(trace + shared.content.whole())
+            session.dialogue.end_content(transfer)
+            # The envelope of the next message goes in the same packet as this content.
+            self.work()
+        else:
+            ensureDeferred(self._stream(session, consignment, transfer, trace))
+
+    async def _stream(
+        self, session: SmtpClient, consignment: Consignment, transfer: Transfer, trace: bytes
+    ) -> None:
+        session.begin_content()
+        try:
+            session.dialogue.content(trace)
+            async for piece in consignment.pieces(self._reader):
+                session.dialogue.content(piece)
+                session.flush()
+                session.wait()
+                if not await session.room():
+                    return
+            session.dialogue.end_content(transfer)
+        except Exception as error:
+            # Half a message must not end with a dot: only breaking off tells the host so.
+            self.log.failure("message {id} cannot be read back", id=consignment.message)
+            session.abort(Reply(451, "4.3.0", f"The message cannot be read back: {error}"))
+            return
+        finally:
+            session.end_content()
+        session.flush()
+        session.wait()
+        self.work()
+
+
+def _verdict(reply: Reply) -> Verdict:
+    if 200 <= reply.code < 300:
+        return Verdict.DONE
+    return Verdict.NEVER if reply.code >= 500 else Verdict.LATER
+
+
+def _as_transient(reply: Reply) -> Reply:
+    """Losing a session is never the message's fault, whatever the host said when it closed."""
+    return reply if 400 <= reply.code < 500 else Reply(450, "4.4.2", f"The host said: {reply}")

@@ -1,0 +1,557 @@
+"""The way out: what is due is leased, handed to couriers, and what came of it is recorded.
+
+A lane leads to each destination. A message just accepted goes straight into its lane, from
+memory; everything else is leased from the database when its time has come. A destination that
+cannot be reached closes its lane: its messages stay in the database, one of them at a time is
+tried, and the first that gets through opens the lane again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from mail6m.batch import Batches
+from mail6m.delivery.bounce import Action
+from mail6m.delivery.consignment import Consignment, Item, Shared
+from mail6m.delivery.courier import Courier
+from mail6m.delivery.reports import Report
+from mail6m.delivery.route import NoRoute, Routes
+from mail6m.delivery.schedule import LIFETIME, WARN_AFTER, next_probe, settle, warning_due
+from mail6m.intake import Accepted, Rejected
+from mail6m.journal import Journal
+from mail6m.model import Notify, Outcome, Reply, Shelf, State, Verdict
+from mail6m.reader import Reader
+from mail6m.settings import Settings
+from mail6m.storage.archive import NewMessage
+from mail6m.storage.deliveries import Deliveries, Due, Record
+from mail6m.storage.errors import StorageError, Unavailable
+from mail6m.storage.servers import LEASE, Servers
+
+MOST_PENDING = 1_000
+"""Consignments that a lane holds; what comes beyond waits in the database."""
+AT_ONCE = 200
+"""Deliveries leased at a time for one destination."""
+LIMIT = 1_000
+LATE_EVERY = 60.0
+BURY_EVERY = 10.0
+
+
+class Lane:
+    """The way to one destination."""
+
+    log = Logger()
+
+    def __init__(self, name: str, queue: Queue) -> None:
+        self.name = name
+        self.down = False
+        self.failures = 0
+        self._queue = queue
+        self._pending: deque[Consignment] = deque()
+        self._couriers: set[Courier] = set()
+        self._on_the_way = 0
+        self._enough = queue.settings.relay_sessions
+
+    @property
+    def full(self) -> bool:
+        """It holds as much as it should."""
+        return len(self._pending) >= MOST_PENDING
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits here, and nobody works."""
+        return not self._pending and not self._couriers
+
+    def add(self, consignment: Consignment) -> None:
+        """Send this on its way."""
+        self._pending.append(consignment)
+        for courier in self._couriers:
+            if courier.ready:
+                courier.work()
+                if not self._pending:
+                    return
+        self._call_couriers()
+
+    def _call_couriers(self) -> None:
+        """As many as are of use: one for every two that wait, on top of those who are busy."""
+        wanted = min(self._enough, self._on_the_way + (len(self._pending) + 1) // 2)
+        if self.down:
+            wanted = 1
+        while self._pending and len(self._couriers) < wanted and self._on_the_way * 2 < max(
+            1, len(self._pending)
+        ):
+            courier = self._queue.new_courier(self)
+            self._couriers.add(courier)
+            self._on_the_way += 1
+            ensureDeferred(self._send_out(courier))
+
+    async def _send_out(self, courier: Courier) -> None:
+        try:
+            route = await self._queue.routes.find(self.name)
+        except NoRoute as error:
+            if error.reply.code >= 500:
+                self._couriers.discard(courier)
+                self._on_the_way -= 1
+                self._settle_all(error.reply)
+            else:
+                self.ended(courier, error.reply)
+        except StorageError as error:
+            self.ended(courier, Reply(451, "4.3.0", f"The archive cannot be reached: {error}"))
+        else:
+            await courier.travel(route)
+
+    # Dispatch, for the couriers
+
+    def next(self) -> Consignment | None:
+        """See `Dispatch`."""
+        return self._pending.popleft() if self._pending else None
+
+    def settled(self, consignment: Consignment, *, reports_passed_on: bool) -> None:
+        """See `Dispatch`."""
+        self._queue.settled(consignment, reports_passed_on)
+
+    def reached(self) -> None:
+        """See `Dispatch`."""
+        self._on_the_way -= 1
+        if self.down:
+            self.down = False
+            self.log.info("{destination} is back", destination=self.name)
+            self._queue.is_up(self.name)
+        self.failures = 0
+        self._enough = self._queue.settings.relay_sessions
+
+    def ended(self, courier: Courier, reply: Reply) -> None:
+        """See `Dispatch`."""
+        self._couriers.discard(courier)
+        if courier.reached:
+            if courier.served or self._couriers:
+                self._call_couriers()
+                return
+        else:
+            self._on_the_way -= 1
+            if any(other.reached for other in self._couriers):
+                # The host takes no more sessions than it has: that will do.
+                self._enough = max(1, len(self._couriers))
+                return
+        self._close(reply)
+
+    def _close(self, reply: Reply) -> None:
+        """The destination cannot be reached: one message has been tried, the others have not."""
+        if self._couriers:  # others are still trying: the last of them will say
+            return
+        self.down = True
+        self.failures += 1
+        self._queue.is_down(self, reply)
+        if self._pending:
+            self._settle_one(self._pending.popleft(), reply)
+        if self._pending:
+            waiting, self._pending = list(self._pending), deque()
+            self._queue.give_back(waiting)
+
+    def _settle_all(self, reply: Reply) -> None:
+        waiting, self._pending = list(self._pending), deque()
+        for consignment in waiting:
+            self._settle_one(consignment, reply)
+
+    def _settle_one(self, consignment: Consignment, reply: Reply) -> None:
+        verdict = Verdict.NEVER if reply.code >= 500 else Verdict.LATER
+        consignment.outcomes = [Outcome(verdict, reply)] * len(consignment.items)
+        self._queue.settled(consignment, False)
+
+    def check(self, now: float) -> None:
+        """Look after the sessions; called every second."""
+        for courier in list(self._couriers):
+            courier.check(now)
+        if self._pending and not self._couriers:
+            self._call_couriers()
+
+    def stop(self) -> None:
+        """Stop at once."""
+        self._pending.clear()
+        for courier in list(self._couriers):
+            courier.stop()
+
+
+class Queue:
+    """Every delivery that is in this process's hands."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        settings: Settings,
+        deliveries: Deliveries,
+        servers: Servers,
+        routes: Routes,
+        reader: Reader,
+        journal: Journal,
+        clock: Callable[[], datetime],
+        name: str,
+    ) -> None:
+        self.settings = settings
+        self.routes = routes
+        self._reactor = reactor
+        self._deliveries = deliveries
+        self._servers = servers
+        self._reader = reader
+        self._journal = journal
+        self._clock = clock
+        self._name = name
+        self._report: Report | None = None
+        self._server: int | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._doubtful: list[tuple[int, Any]] = []
+        self._returned: list[tuple[int, Any]] = []
+        self._records: Batches[Record] = Batches(reactor, self._commit, lanes=1, most=1_000)
+        self._reporting: set[Deferred[None]] = set()
+        self._stopping = False
+        self._polling = False
+        self._again = False
+        self._poll_call = LoopingCall(self.poll)
+        self._renewed = self._buried = self._looked_late = 0.0
+        self._unrecorded = 0
+        self._quiet: list[Deferred[None]] = []
+        self._poll_call.clock = reactor
+
+    # Life
+
+    async def start(self, report: Report) -> None:
+        """Take a lease, and begin. Raises `Unavailable`."""
+        self._report = report
+        self._server = await self._servers.enlist(self._name)
+        self._renewed = self._reactor.seconds()
+        self._poll_call.start(self.settings.queue_poll)
+
+    async def stop(self) -> None:
+        """Stop sending, write down what is known, and give back the rest."""
+        self._stopping = True
+        if self._poll_call.running:
+            self._poll_call.stop()
+        for lane in list(self._lanes.values()):
+            lane.stop()
+        if self._unrecorded:
+            quiet: Deferred[None] = Deferred()
+            self._quiet.append(quiet)
+            await quiet
+        if self._server is not None:
+            server, self._server = self._server, None
+            await self._servers.resign(server)
+
+    def new_courier(self, lane: Lane) -> Courier:
+        """A courier for a lane."""
+        return Courier(self._reactor, self.settings, self._reader, lane)
+
+    # From intake (mail6m.intake.Outgoing)
+
+    def takes(self, destination: str, octets: int) -> int | None:
+        """See `mail6m.intake.Outgoing`."""
+        lane = self._lanes.get(destination)
+        if self._stopping or (lane is not None and (lane.down or lane.full)):
+            return None
+        return self._server
+
+    def offer(self, accepted: Sequence[Accepted]) -> None:
+        """See `mail6m.intake.Outgoing`."""
+        now = self._clock()
+        consignments = [c for one in accepted for c in _consignments(one, now)]
+        if not consignments or self._stopping:
+            accepted[0].content.close()
+            return
+        shared = Shared(accepted[0].content, len(consignments))
+        for consignment in consignments:
+            consignment.shared = shared
+            self._lane(consignment.destination).add(consignment)
+
+    def doubt(self, messages: Sequence[NewMessage]) -> None:
+        """See `mail6m.intake.Outgoing`."""
+        self._doubtful.extend((message.customer, message.id) for message in messages)
+
+    # From the lanes
+
+    def settled(self, consignment: Consignment, reports_passed_on: bool) -> None:
+        """Write down what became of a consignment, after telling its sender if need be."""
+        if self._stopping and all(o.verdict is Verdict.LATER for o in consignment.outcomes):
+            consignment.let_go()
+            return
+        self._unrecorded += 1
+        ensureDeferred(self._settle(consignment, reports_passed_on)).addErrback(
+            lambda failure: self.log.failure("an outcome was not recorded", failure)
+        )
+
+    def is_down(self, lane: Lane, reply: Reply) -> None:
+        """A destination cannot be reached."""
+        next_probe_at = next_probe(lane.failures, self._clock(), random.random())
+        self.log.warn(
+            "{destination} cannot be reached, next try at {at}: {reply}",
+            destination=lane.name,
+            at=next_probe_at.isoformat(timespec="seconds"),
+            reply=str(reply),
+        )
+        self._in_background(self._deliveries.down(lane.name, next_probe_at, str(reply)))
+
+    def is_up(self, destination: str) -> None:
+        """A destination can be reached again: what waits for it is due."""
+
+        async def up() -> None:
+            await self._deliveries.up(destination)
+            await self.poll()
+
+        self._in_background(up())
+
+    def give_back(self, consignments: Iterable[Consignment]) -> None:
+        """These wait in the database for better times."""
+        for consignment in consignments:
+            consignment.let_go()
+            self._returned.append((consignment.customer, consignment.message))
+
+    async def _settle(self, consignment: Consignment, reports_passed_on: bool) -> None:
+        now = self._clock()
+        records, failed, warned, relayed = [], [], [], []
+        for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
+            item.attempts += 1
+            state, next_at = settle(
+                outcome.verdict, item.attempts, now, item.queued_at, random.random()
+            )
+            self._journal.settled(consignment, item, outcome, state, now)
+            warn = state is State.QUEUED and not item.warned and warning_due(item.queued_at, now)
+            if state in (State.FAILED, State.EXPIRED):
+                failed.append((item, outcome))
+            elif warn:
+                warned.append((item, outcome))
+            elif item.recipient.notify & Notify.SUCCESS and state is State.DELIVERED:
+                relayed.append((item, outcome))
+            records.append(_record(consignment, item, outcome, state, next_at, warn))
+        if failed or warned or (relayed and not reports_passed_on):
+            await self._tell(consignment, failed, warned, [] if reports_passed_on else relayed)
+        consignment.let_go()
+        try:
+            await self._write_down(records)
+            if consignment.ours and all(record.state is not State.QUEUED for record in records):
+                await self._deliveries.forget_transit([(consignment.customer, consignment.message)])
+        except Unavailable:
+            pass  # only when stopping; the lease runs out
+        finally:
+            self._unrecorded -= 1
+            if not self._unrecorded:
+                quiet, self._quiet = self._quiet, []
+                for deferred in quiet:
+                    deferred.callback(None)
+
+    async def _write_down(self, records: Sequence[Record]) -> None:
+        pending = [self._records.add(record) for record in records]
+        for done in pending:
+            await done
+
+    async def _tell(self, consignment: Consignment, failed: Any, warned: Any, relayed: Any) -> None:
+        """Reports go into the queue before the outcome is written down: twice at worst, never not."""
+        assert self._report is not None
+        told: tuple[tuple[Action, Any], ...] = (
+            ("failed", failed),
+            ("delayed", warned),
+            ("relayed", relayed),
+        )
+        for action, items in told:
+            while items:
+                try:
+                    await self._report(consignment, action, items)
+                    break
+                except Rejected as error:
+                    if error.reply.code >= 500 or self._stopping:
+                        break
+                    await deferLater(self._reactor, 5.0)
+                except StorageError:
+                    if self._stopping:
+                        break
+                    await deferLater(self._reactor, 5.0)
+
+    async def _commit(self, records: Sequence[Record], lane: int) -> None:
+        """What has happened must be written down, however long the database is away."""
+        while True:
+            try:
+                await self._deliveries.record(records)
+                return
+            except Unavailable:
+                if self._stopping:
+                    raise
+                await deferLater(self._reactor, 1.0)
+
+    # Looking for what is due
+
+    def look(self) -> None:
+        """There is reason to look now."""
+        if self._poll_call.running:
+            self._in_background(self.poll())
+
+    async def poll(self) -> None:
+        """Look for what is due; called every second, and when there is reason to."""
+        if self._polling:
+            self._again = True
+            return
+        self._polling = True
+        try:
+            await self._poll()
+        except Unavailable as error:
+            self.log.debug("the queue waits for the database: {error}", error=error)
+        except Exception:
+            self.log.failure("the queue could not be looked through")
+        finally:
+            self._polling = False
+        if self._again and not self._stopping:
+            self._again = False
+            self._reactor.callLater(0, lambda: ensureDeferred(self.poll()))
+
+    async def _poll(self) -> None:
+        now = self._reactor.seconds()
+        for lane in list(self._lanes.values()):
+            lane.check(now)
+            if lane.empty and not lane.down:
+                del self._lanes[lane.name]
+        await self._keep_lease(now)
+        server = self._server
+        if server is None or self._stopping:
+            return
+        await self._release(server)
+        without = [lane.name for lane in self._lanes.values() if lane.full or lane.down]
+        due = await self._deliveries.lease(server, without=without, each=AT_ONCE, limit=LIMIT)
+        probes = await self._deliveries.lease_probes(server)
+        await self._note_down(now)
+        for consignment in _gathered([*due, *probes]):
+            self._lane(consignment.destination).add(consignment)
+        if due:
+            self._again = True
+        if now - self._looked_late > LATE_EVERY:
+            self._looked_late = now
+            await self._look_after_late(server)
+
+    async def _keep_lease(self, now: float) -> None:
+        if now - self._buried > BURY_EVERY:
+            self._buried = now
+            await self._servers.bury()
+        if self._server is not None and now - self._renewed > LEASE / 4:
+            if not await self._servers.renew(self._server):
+                self.log.warn("this server was away for so long that it was given up")
+                self._server = await self._servers.enlist(self._name)
+            self._renewed = now
+
+    async def _release(self, server: int) -> None:
+        if self._doubtful or self._returned:
+            released = self._doubtful + self._returned
+            self._doubtful, self._returned = [], []
+            try:
+                await self._deliveries.release(server, released)
+            except BaseException:
+                self._returned.extend(released)
+                raise
+
+    async def _note_down(self, now: float) -> None:
+        """Other processes, too, find out which destinations are down, and that they are back."""
+        down = {row.destination: row for row in await self._deliveries.down_list()}
+        self._journal.destinations_down.set(len(down))
+        for name, row in down.items():
+            lane = self._lane(name)
+            if lane.empty or lane.down:
+                lane.down = True
+                lane.failures = row.failures
+        for lane in self._lanes.values():
+            if lane.down and lane.name not in down:
+                lane.down = False
+
+    async def _look_after_late(self, server: int) -> None:
+        due = await self._deliveries.lease_late(
+            server,
+            lifetime=LIFETIME.total_seconds(),
+            warn_after=WARN_AFTER.total_seconds(),
+            limit=LIMIT,
+        )
+        for consignment in _gathered(due):
+            reply = Reply(450, "4.4.7", "Not delivered yet: the destination cannot be reached")
+            consignment.outcomes = [Outcome(Verdict.LATER, reply)] * len(consignment.items)
+            self.settled(consignment, False)
+
+    def _lane(self, destination: str) -> Lane:
+        lane = self._lanes.get(destination)
+        if lane is None:
+            lane = self._lanes[destination] = Lane(destination, self)
+        return lane
+
+    def _in_background(self, work: Any) -> None:
+        def failed(failure: Any) -> None:
+            if failure.check(Unavailable) is None:
+                self.log.failure("the queue's book-keeping failed", failure)
+
+        ensureDeferred(work).addErrback(failed)
+
+
+async def cancel(due: Due, deliveries: Deliveries, report: Report) -> None:
+    """Give up a delivery that is in hand: its sender gets a bounce, and it leaves the queue."""
+    [consignment] = _gathered([due])
+    [item] = consignment.items
+    outcome = Outcome(Verdict.NEVER, Reply(554, "5.0.0", "Given up by the operator"))
+    await report(consignment, "failed", [(item, outcome)])
+    await deliveries.record([_record(consignment, item, outcome, State.CANCELLED, None, False)])
+    if consignment.ours:
+        await deliveries.forget_transit([(consignment.customer, consignment.message)])
+
+
+def _consignments(accepted: Accepted, now: datetime) -> list[Consignment]:
+    """A new message's deliveries that are in this server's hands, by destination."""
+    message = accepted.message
+    by_destination: dict[str, list[Item]] = {}
+    for number, new in enumerate(message.deliveries):
+        if new.server is not None:
+            items = by_destination.setdefault(new.destination, [])
+            items.append(Item(number, new.recipient, 0, now))
+    return [
+        Consignment(
+            message.customer,
+            message.id,
+            destination,
+            message.envelope,
+            message.raw_size,
+            now,
+            items,
+            ours=message.shelf is Shelf.TRANSIT,
+            header=accepted.header,
+        )
+        for destination, items in by_destination.items()
+    ]
+
+
+def _gathered(due: Iterable[Due]) -> list[Consignment]:
+    """Leased deliveries, those of one message to one destination together."""
+    gathered: dict[tuple[int, Any, str], Consignment] = {}
+    for one in due:
+        key = (one.customer, one.message, one.destination)
+        consignment = gathered.get(key)
+        if consignment is None:
+            consignment = gathered[key] = Consignment(
+                one.customer, one.message, one.destination, one.envelope, one.size,
+                one.received_at, [], ours=one.ours,
+            )  # fmt: skip
+        consignment.items.append(
+            Item(one.number, one.recipient, one.attempts, one.queued_at, one.warned)
+        )
+    return list(gathered.values())
+
+
+def _record(
+    consignment: Consignment,
+    item: Item,
+    outcome: Outcome,
+    state: State,
+    next_at: datetime | None,
+    warned: bool,
+) -> Record:
+    return Record(
+        consignment.customer, consignment.message, item.number, state, item.attempts, next_at,
+        str(outcome.reply), outcome.host, outcome.tls, warned,
+    )  # fmt: skip

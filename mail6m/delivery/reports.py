@@ -1,0 +1,144 @@
+"""Bounces and warnings: who gets one, and their way into the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from mail6m.content import Content
+from mail6m.delivery.bounce import Action, Reported, Returned, report, wants
+from mail6m.delivery.consignment import Consignment, Item
+from mail6m.dialogue.address import domain_of
+from mail6m.directory import OWN, Directory
+from mail6m.header import header_end
+from mail6m.intake import Receipt, new_message_id
+from mail6m.model import Client, Envelope, Outcome, Recipient
+from mail6m.reader import Reader
+
+LARGEST_HEADER = 65_536
+LARGEST_RETURN = 262_144
+"""A content up to this size goes back whole, where the sender asked for it (RET=FULL)."""
+
+
+class Submission(Protocol):
+    """The way in, as seen from here."""
+
+    async def submit(
+        self, customer: int, envelope: Envelope, destination: str, content: Content
+    ) -> Receipt:
+        """Queue a message that Mail6M wrote."""
+
+
+class Reports:
+    """Writes to senders about what became of their messages."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hostname: str,
+        reader: Reader,
+        directory: Directory,
+        submission: Submission,
+        new_content: Callable[[], Content],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._hostname = hostname
+        self._reader = reader
+        self._directory = directory
+        self._submission = submission
+        self._new_content = new_content
+        self._clock = clock
+
+    async def send(
+        self, consignment: Consignment, action: Action, items: Sequence[tuple[Item, Outcome]]
+    ) -> None:
+        """Queue one report on those of the items whose sender wants to hear of it.
+
+        Nothing goes to the null sender (RFC 3464, 2), so no report can breed another.
+        Raises `mail6m.intake.Rejected` when it cannot be queued now.
+        """
+        sender = consignment.envelope.sender
+        wanted = [(item, outcome) for item, outcome in items if wants(item.recipient.notify, action)]
+        if not sender or not wanted:
+            return
+        now = self._clock()
+        header, whole = await self._original(consignment)
+        returned = Returned(
+            message=consignment.message,
+            sender=sender,
+            envid=consignment.envelope.envid,
+            returns=consignment.envelope.returns,
+            arrived_at=consignment.received_at,
+            header=header,
+            content=whole,
+            smtputf8=consignment.envelope.smtputf8,
+        )
+        reported = [
+            Reported(
+                recipient=item.recipient.address,
+                original=item.recipient.original,
+                action=action,
+                status=_status(outcome, action),
+                reply=str(outcome.reply),
+                host=outcome.host,
+                last_attempt_at=now,
+            )
+            for item, outcome in wanted
+        ]
+        name = f"<{new_message_id(int(now.timestamp() * 1000))}@{self._hostname}>"
+        octets = report(returned, reported, self._hostname, now, name)
+        await self._submit(consignment, octets)
+
+    async def _submit(self, consignment: Consignment, octets: bytes) -> None:
+        sender = consignment.envelope.sender
+        content = self._new_content()
+        content.write(octets)
+        envelope = Envelope(
+            "",
+            (Recipient(sender),),
+            Client("127.0.0.1", self._hostname, "", "local"),
+            smtputf8=not sender.isascii(),
+            eightbit=not octets.isascii(),
+        )
+        # A sender may be a customer's own address: then the way there is known.
+        owner = await self._directory.owner(sender)
+        destination = owner.destination if owner is not None and owner.destination else ""
+        receipt = await self._submission.submit(
+            consignment.customer, envelope, destination or OWN + domain_of(sender), content
+        )
+        self.log.info(
+            "{id} reports to=<{sender}> on={message}",
+            id=receipt.id,
+            sender=sender,
+            message=consignment.message,
+        )
+
+    async def _original(self, consignment: Consignment) -> tuple[bytes, bytes | None]:
+        if consignment.envelope.returns == "FULL" and consignment.size <= LARGEST_RETURN:
+            whole = b""
+            async for piece in consignment.pieces(self._reader):
+                whole += piece
+            return whole[: header_end(whole)][:LARGEST_HEADER], whole
+        head = consignment.header
+        if head is None:
+            head = await self._reader.head(consignment.customer, consignment.message, LARGEST_HEADER)
+            head = head[: header_end(head)]
+        return head[:LARGEST_HEADER], None
+
+
+Report = Callable[[Consignment, Action, Sequence[tuple[Item, Outcome]]], Awaitable[None]]
+
+
+def _status(outcome: Outcome, action: Action) -> str:
+    """The reply's own status, if it is of the class that its code says; else a general one."""
+    if action in ("relayed", "delivered"):
+        return "2.0.0"
+    kind = "4" if action == "delayed" else "5"
+    status = outcome.reply.status
+    if status[:1] == kind:
+        return status
+    return f"{kind}{status[1:]}" if status[:1] in ("4", "5") else f"{kind}.0.0"

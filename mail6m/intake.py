@@ -1,0 +1,277 @@
+"""The one way in: envelope + content -> checked, sealed, committed -> receipt.
+
+A receipt exists only after COMMIT, and a 250 only after a receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from mail6m.batch import Batches
+from mail6m.content import Content
+from mail6m.directory import Directory, Owner
+from mail6m.header import header_end, read
+from mail6m.model import Envelope, Recipient, Reply, Shelf, Summary
+from mail6m.seal import fitting_quality, seal, seal_pieces
+from mail6m.settings import Settings
+from mail6m.storage.archive import Archive, NewDelivery, NewMessage
+from mail6m.storage.errors import Unavailable
+
+LANES = 2
+"""Commits under way at once: two keep PostgreSQL busy (design facts, txpostgres 7)."""
+MOST = 200
+SMALL = 65_536
+"""Octets up to which sealing is quicker than handing it to a thread."""
+
+
+class Rejected(Exception):
+    """The message is not taken; ``reply`` says why, and whether to try again."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A message that is archived: its id is its queue name."""
+
+    id: UUID
+
+
+@dataclass(slots=True)
+class Accepted:
+    """One customer's share of a message that has just been committed, for the way out."""
+
+    message: NewMessage
+    content: Content
+    header: bytes
+
+
+class Outgoing(Protocol):
+    """The way out, as the way in sees it."""
+
+    def takes(self, destination: str, octets: int) -> int | None:
+        """This server's number, if a new delivery can go out at once; else it is left in the queue."""
+
+    def offer(self, accepted: Sequence[Accepted]) -> None:
+        """These have been committed in this server's name. Closes the content when it is done."""
+
+    def doubt(self, messages: Sequence[NewMessage]) -> None:
+        """Whether these have been committed is not known."""
+
+
+class Clients(Protocol):
+    """What intake tells the metrics."""
+
+    def accepted(self, message: NewMessage) -> None:
+        """A message has been archived."""
+
+
+class Intake:
+    """Takes messages in, from SMTP and from Mail6M itself."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        archive: Archive,
+        directory: Directory,
+        outgoing: Outgoing,
+        on_accept: Clients,
+        threads: ThreadPool,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._archive = archive
+        self._directory = directory
+        self._outgoing = outgoing
+        self._on_accept = on_accept
+        self._threads = threads
+        self._large = DeferredSemaphore(settings.seal_threads)
+        self._batches: Batches[list[NewMessage]] = Batches(
+            reactor, self._commit_small, lanes=LANES, most=MOST
+        )
+
+    async def accept(self, envelope: Envelope, content: Content) -> Receipt:
+        """Archive a message for the customers that its recipients belong to, and relay it.
+
+        ``content`` is closed when it is of no more use, whatever happens. Raises `Rejected`.
+        """
+        try:
+            header = content.head(min(content.size, self._settings.max_header_size + 4))
+            end = header_end(header)
+            summary, hops = read(header[:end])
+            self._check(content, end, hops)
+            shares = await self._shares(envelope)
+        except Unavailable as error:
+            content.close()
+            raise Rejected(_LATER) from error
+        except BaseException:
+            content.close()
+            raise
+        return await self._store(shares, summary, content, header[:end])
+
+    async def submit(
+        self, customer: int, envelope: Envelope, destination: str, content: Content
+    ) -> Receipt:
+        """Take in mail that Mail6M itself has written; it is kept only until it is delivered."""
+        header = content.head(content.size)
+        owner = Owner(customer, destination, envelope.recipients[0].address)
+        share = _Share(customer, envelope, [(envelope.recipients[0], owner)], Shelf.TRANSIT)
+        end = header_end(header)
+        return await self._store([share], read(header[:end])[0], content, header[:end])
+
+    def _check(self, content: Content, header_size: int, hops: int) -> None:
+        if header_size > self._settings.max_header_size:
+            raise Rejected(Reply(552, "5.3.4", "Message header too big"))
+        if hops > self._settings.max_hops:
+            raise Rejected(Reply(554, "5.4.6", f"Too many hops: {hops}, is this a mail loop?"))
+
+    async def _shares(self, envelope: Envelope) -> list[_Share]:
+        """The envelope as each customer may see it."""
+        owners: dict[int, list[tuple[Recipient, Owner]]] = {}
+        for recipient in envelope.recipients:
+            owner = await self._directory.owner(recipient.address)
+            if owner is None:  # the domain was removed since RCPT: let the sender ask again
+                raise Rejected(Reply(451, "4.3.5", "A recipient's domain has just changed"))
+            owners.setdefault(owner.customer, []).append((recipient, owner))
+        if len(owners) == 1:
+            [(customer, owned)] = owners.items()
+            return [_Share(customer, envelope, owned, Shelf.CABINET)]
+        return [
+            _Share(customer, replace(envelope, recipients=tuple(r for r, _ in owned)), owned)
+            for customer, owned in owners.items()
+        ]
+
+    async def _store(
+        self, shares: list[_Share], summary: Summary, content: Content, header: bytes
+    ) -> Receipt:
+        milliseconds = time.time_ns() // 1_000_000
+        message_id = new_message_id(milliseconds)
+        messages: list[NewMessage] = []
+        try:
+            for share in shares:
+                messages.append(self._new_message(share, message_id, milliseconds, summary, content))
+            await self._commit(messages, content)
+        except Exception as error:
+            self._outgoing.doubt(messages)
+            content.close()
+            raise Rejected(self._why(error)) from error
+        accepted = [Accepted(message, content, header) for message in messages]
+        for message in messages:
+            self._on_accept.accepted(message)
+        self._outgoing.offer(accepted)
+        return Receipt(message_id)
+
+    def _why(self, error: Exception) -> Reply:
+        if isinstance(error, OSError):
+            self.log.error("cannot read a message back from its spool: {error}", error=error)
+            return Reply(452, "4.3.1", "Not enough room, try again later")
+        if not isinstance(error, Unavailable):
+            self.log.failure("a message could not be stored, its sender will try again")
+        return _LATER
+
+    def _new_message(
+        self, share: _Share, id_: UUID, milliseconds: int, summary: Summary, content: Content
+    ) -> NewMessage:
+        deliveries = [
+            NewDelivery(
+                replace(recipient, address=owner.address)
+                if owner.address != recipient.address
+                else recipient,
+                owner.destination,
+                self._outgoing.takes(owner.destination, content.size),
+            )
+            for recipient, owner in share.owned
+            if owner.destination
+        ]
+        return NewMessage(
+            share.customer, id_, milliseconds, share.shelf, share.envelope, summary,
+            content.size, 0, b"", (), deliveries,
+        )  # fmt: skip
+
+    async def _commit(self, messages: list[NewMessage], content: Content) -> None:
+        keys = [await self._directory.key(message.customer) for message in messages]
+        if content.in_memory and content.size <= SMALL:
+            octets = content.whole()
+            sha256 = hashlib.sha256(octets).digest()
+            for message, key in zip(messages, keys, strict=True):
+                message.sha256 = sha256
+                message.parts = seal(key, message.id, octets, self._settings.quality)
+                message.stored_size = sum(map(len, message.parts))
+            await self._batches.add(messages)
+        else:
+            await self._large.run(self._commit_large, messages, content, keys)
+
+    async def _commit_small(self, batch: Sequence[list[NewMessage]], lane: int) -> None:
+        messages = [message for messages in batch for message in messages]
+        await self._archive.store(messages, lane)
+
+    def _commit_large(
+        self, messages: list[NewMessage], content: Content, keys: list[bytes]
+    ) -> Deferred[None]:
+        """In a thread: one pass over the content hashes, compresses, seals and sends it."""
+        return deferToThreadPool(self._reactor, self._threads, self._send, messages, content, keys)
+
+    def _send(self, messages: list[NewMessage], content: Content, keys: list[bytes]) -> None:
+        quality = fitting_quality(content.middle(SMALL), self._settings.quality)
+        bodies = []
+        for message, key in zip(messages, keys, strict=True):
+            digest = hashlib.sha256()
+            parts = seal_pieces(key, message.id, _hashed(content.pieces(), digest), quality)
+            bodies.append((message, _measured(parts, message, digest)))
+        self._archive.store_large(bodies, slot=LANES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    customer: int
+    envelope: Envelope
+    owned: list[tuple[Recipient, Owner]]
+    shelf: Shelf = Shelf.CABINET
+
+
+_LATER = Reply(451, "4.3.0", "The archive cannot be reached, try again later")
+
+
+def new_message_id(milliseconds: int) -> UUID:
+    """A UUID of version 7: time of arrival, then chance (RFC 9562, 5.7)."""
+    chance = int.from_bytes(os.urandom(10), "big")
+    high = (chance >> 62) & 0xFFF
+    low = chance & ((1 << 62) - 1)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (high << 64) | (2 << 62) | low)
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+def _hashed(pieces: Iterator[bytes], digest: _Digest) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+
+
+def _measured(parts: Iterator[bytes], message: NewMessage, digest: _Digest) -> Iterator[bytes]:
+    """The parts; when they are all gone, the message knows its stored size and its hash."""
+    size = 0
+    for part in parts:
+        size += len(part)
+        yield part
+    message.stored_size = size
+    message.sha256 = digest.digest()

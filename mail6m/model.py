@@ -1,0 +1,224 @@
+"""The values that every part of Mail6M speaks. Frozen, and without I/O.
+
+Addresses are ``str``: a local part as it was given, ``@``, and a domain in lower case, in its
+A-label form (RFC 5890) when it is internationalised. The null sender (RFC 5321, 4.5.5) is ``""``.
+Times are aware ``datetime`` in UTC. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+HOUSE = 0
+"""The customer number of Mail6M itself, who owns mail to ``postmaster`` without a domain."""
+
+
+class Notify(enum.IntFlag):
+    """When a sender wants a report on a recipient (RFC 3461, 4.1). 0: not said, so on failure."""
+
+    NEVER = 1
+    SUCCESS = 2
+    FAILURE = 4
+    DELAY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who brought a message: its address, the name it gave, how the session was protected."""
+
+    address: str
+    hello: str = ""
+    name: str = ""
+    protocol: str = "SMTP"
+    """The "with" of a Received field: SMTP, ESMTP, ESMTPS, UTF8SMTP, UTF8SMTPS (RFC 3848, 6531)."""
+    tls: str = ""
+    """Version and cipher, as in ``TLSv1.3 TLS_AES_256_GCM_SHA384``; empty in clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One forward-path of an envelope, with its DSN parameters (RFC 3461)."""
+
+    address: str
+    notify: int = 0
+    """An or of `Notify` flags."""
+    original: str = ""
+    """ORCPT, decoded from xtext: ``rfc822;someone@example.org``, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What SMTP says about a message, apart from its content (RFC 5321, 2.3.1)."""
+
+    sender: str
+    recipients: tuple[Recipient, ...]
+    client: Client
+    smtputf8: bool = False
+    eightbit: bool = False
+    returns: str = ""
+    """RET: ``FULL``, ``HDRS`` or empty."""
+    envid: str = ""
+    """ENVID, decoded from xtext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a person knows a message by, out of its header; every field may be empty."""
+
+    sender: str
+    recipients: str
+    subject: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An SMTP reply: code, enhanced status (RFC 3463; may be empty), and text of one or more lines."""
+
+    code: int
+    status: str
+    text: str
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.status, self.text) if part)
+
+
+class Shelf(enum.IntEnum):
+    """Where a message stands. `TRANSIT` is mail that Mail6M wrote itself: kept only until it is gone."""
+
+    CABINET = 0
+    CELLAR = 1
+    TRANSIT = 2
+
+
+class State(enum.IntEnum):
+    """What has become of a delivery."""
+
+    QUEUED = 0
+    DELIVERED = 1
+    FAILED = 2
+    EXPIRED = 3
+    CANCELLED = 4
+
+
+class Verdict(enum.IntEnum):
+    """What one attempt at a delivery came to (RFC 5321, 4.2.1)."""
+
+    DONE = 0
+    LATER = 1
+    NEVER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict of one attempt for one recipient, and the words of the host that gave it."""
+
+    verdict: Verdict
+    reply: Reply
+    host: str = ""
+    """Name and address of the host that replied, as in ``mail.example.org[192.0.2.1]:25``."""
+    tls: str = ""
+
+
+class Plan(enum.StrEnum):
+    """The sizes of cabinet that the brochure sells (section IV)."""
+
+    TIROIR = "tiroir"
+    MALLE = "malle"
+    ARMOIRE = "armoire"
+
+    @property
+    def capacity(self) -> int:
+        """Compressed bytes."""
+        return {"tiroir": 2, "malle": 5, "armoire": 10}[self.value] * 1_000_000_000
+
+
+class TlsPolicy(enum.StrEnum):
+    """How a customer's receiving machine is to be reached."""
+
+    OPPORTUNISTIC = "opportunistic"
+    REQUIRED = "required"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine to relay to: a name or an address, and a port."""
+
+    name: str
+    port: int = 25
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A customer's mail domain and where its mail goes on to."""
+
+    name: str
+    customer: int
+    hosts: tuple[Host, ...]
+    tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
+    verify_recipients: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer, with what the cabinet and the cellar hold (messages, and stored bytes)."""
+
+    customer: int
+    company: str
+    plan: str
+    capacity: int
+    cabinet_messages: int
+    cabinet_bytes: int
+    cellar_messages: int
+    cellar_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An archived message as lists show it: everything but its content."""
+
+    customer: int
+    id: UUID
+    received_at: datetime
+    sender: str
+    recipients: tuple[str, ...]
+    header_from: str
+    header_to: str
+    subject: str
+    message_id: str
+    raw_size: int
+    stored_size: int
+    sha256: bytes
+    spam: bool | None
+    shelf: Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One recipient of one message, on its way out."""
+
+    customer: int
+    message: UUID
+    number: int
+    """Which of the message's deliveries this is, from 0; a reissue adds more."""
+    recipient: str
+    destination: str
+    """The queue it stands in: a customer's domain, or ``mx:`` and a domain for mail of our own."""
+    state: State
+    attempts: int
+    queued_at: datetime
+    next_attempt_at: datetime
+    last_reply: str
+
+    @property
+    def id(self) -> str:
+        """What an operator names it by."""
+        return f"{self.customer}-{self.message}-{self.number}"

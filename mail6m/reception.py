@@ -1,0 +1,81 @@
+"""Who may bring what: the decisions behind the door, for `mail6m.smtp`."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mail6m.content import Budget, Content
+from mail6m.dialogue.address import domain_of
+from mail6m.dialogue.server import RECIPIENT_OK
+from mail6m.directory import Directory
+from mail6m.intake import Intake, Rejected
+from mail6m.journal import Journal
+from mail6m.model import Client, Envelope, Recipient, Reply
+from mail6m.settings import Settings
+from mail6m.storage.errors import Unavailable
+
+_NOT_HERE = Reply(550, "5.7.1", "Relaying denied: that domain is not a customer's")
+_NO_ROOM = Reply(452, "4.3.1", "Not enough room, try again later")
+_LATER = Reply(451, "4.3.0", "Recipients cannot be looked up, try again later")
+
+
+class Reception:
+    """See `mail6m.smtp.Admission`."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        settings: Settings,
+        directory: Directory,
+        intake: Intake,
+        journal: Journal,
+        budget: Budget,
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._directory = directory
+        self._intake = intake
+        self._journal = journal
+        self._budget = budget
+        self._spool = settings.data / "spool"
+        self._free = 0
+        self._measured_at = float("-inf")
+
+    def admits(self, size: int) -> Reply | None:
+        """See `mail6m.smtp.Admission`: is there room?"""
+        now = self._clock.seconds()
+        if now - self._measured_at > 1.0:
+            self._measured_at = now
+            room = os.statvfs(self._spool)
+            self._free = room.f_bavail * room.f_frsize
+        return _NO_ROOM if self._free - size < self._settings.least_free else None
+
+    def knows(self, address: str) -> bool:
+        """See `mail6m.smtp.Admission`."""
+        return self._directory.known(domain_of(address)) is not None
+
+    async def verdict(self, recipient: Recipient, client: Client) -> Reply:
+        """See `mail6m.smtp.Admission`."""
+        try:
+            owner = await self._directory.owner(recipient.address)
+        except Unavailable:
+            return _LATER
+        return RECIPIENT_OK if owner is not None else _NOT_HERE
+
+    def content(self) -> Content:
+        """See `mail6m.smtp.Admission`."""
+        return Content(self._budget, self._spool, self._settings.spool_threshold)
+
+    async def accept(self, envelope: Envelope, content: Content) -> Reply:
+        """See `mail6m.smtp.Admission`."""
+        try:
+            receipt = await self._intake.accept(envelope, content)
+        except Rejected as error:
+            self._journal.refused(envelope.client.address, envelope.sender, error.reply)
+            return error.reply
+        return Reply(250, "2.0.0", f"Archived, queued as {receipt.id}")

@@ -1,0 +1,88 @@
+"""Every knob, once: its name, its unit, its default.
+
+The names are those of the command line's options (with ``-`` for ``_``) and of the TOML file's keys.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one Mail6M process behaves. Times are seconds, sizes are bytes."""
+
+    data: Path = Path("mail6m-data")
+    """Keys, embedded database, disc images: all state that is not in an external database."""
+    database: str = "embedded:"
+    """``embedded:``, or a libpq URL."""
+    smtp: tuple[str, ...] = ("tcp:2525:interface=127.0.0.1",)
+    """Twisted server endpoints for MX traffic."""
+    web: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    """Twisted server endpoints for the console, the metrics and the health page."""
+    hostname: str = field(default_factory=socket.getfqdn)
+    """The name in the SMTP banner, in Received: and in bounces."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    """PEM chain and key for STARTTLS; read again when the files change."""
+    smarthost: str | None = None
+    """HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up."""
+    postmaster: str | None = None
+    """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
+    scanner: str = "auto"
+    log_format: str = "text"
+    """``text`` or ``json``."""
+
+    max_message_size: int = 52_428_800
+    max_header_size: int = 1_048_576
+    max_recipients: int = 1_000
+    max_commands: int = 5_000
+    """Commands in a session without a message accepted."""
+    max_errors: int = 50
+    """Refused commands in a session."""
+    max_hops: int = 50
+    """Received fields (RFC 5321, 6.3)."""
+    sessions: int = 4_000
+    """SMTP sessions at once."""
+    sessions_per_address: int = 100
+    """SMTP sessions at once from one client address."""
+    idle_timeout: float = 300.0
+    """Without an octet from the client (RFC 5321, 4.5.3.2.7)."""
+    command_timeout: float = 300.0
+    """From the first to the last octet of one command."""
+    least_rate: int = 500
+    """Octets a second that content must come at, over the first minute and every one after it."""
+    banner_delay: float = 0.0
+    """How long the banner is held back, to see who speaks first."""
+
+    memory_budget: int = 48_000_000
+    """What all message contents together may take in memory; beyond it they go to a file."""
+    spool_threshold: int = 262_144
+    """A content larger than this goes to a file."""
+    least_free: int = 268_435_456
+    """With less room than this on the data disk, mail is answered 452."""
+    quality: int = 5
+    """Brotli's quality, 0 to 11."""
+    seal_threads: int = 2
+    """Large messages that are compressed and stored at once."""
+    database_connections: int = 6
+    database_timeout: float = 20.0
+    """For one statement; beyond it the sender is told 451."""
+
+    relay_sessions: int = 20
+    """Sessions at once with one destination."""
+    relay_idle: float = 20.0
+    """How long an idle session with a destination is kept."""
+    connect_timeout: float = 30.0
+    reply_timeout: float = 300.0
+    """For a reply of the receiving machine (RFC 5321, 4.5.3.2)."""
+    final_timeout: float = 600.0
+    """For the reply to the end of data, which must not be cut short (RFC 5321, 4.5.3.2.6)."""
+    queue_poll: float = 1.0
+    """How often the queue looks for deliveries that are due."""

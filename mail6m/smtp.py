@@ -1,0 +1,507 @@
+"""The door: thin Twisted protocols that carry the dialogue over TCP and TLS.
+
+`SmtpServer` and `SmtpServerFactory` receive, `SmtpClient` sends. What a message is, who may have
+one and what becomes of it is decided elsewhere; what SMTP says of it, in `mail6m.dialogue`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol as Interface, cast
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IOpenSSLContextFactory,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mail6m.content import Content
+from mail6m.dialogue import client as sending
+from mail6m.dialogue import server as receiving
+from mail6m.dialogue.server import RECIPIENT_OK, SENDER_OK, ServerDialogue, State
+from mail6m.model import Client, Envelope, Recipient, Reply
+from mail6m.settings import Settings
+
+_LATER = Reply(451, "4.3.0", "Try again later")
+_CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
+_MOST_PENDING = 65_536
+"""Octets received and not looked at yet, beyond which a client is made to wait."""
+_RATE_WINDOW = 60.0
+
+
+class Admission(Interface):
+    """What the door asks of those who decide."""
+
+    def admits(self, size: int) -> Reply | None:
+        """None, or why no message of that size can be taken now."""
+
+    def knows(self, address: str) -> bool:
+        """This address is certainly a customer's: nothing needs to be asked."""
+
+    async def verdict(self, recipient: Recipient, client: Client) -> Reply:
+        """250 for a recipient of a customer's, else why not."""
+
+    def content(self) -> Content:
+        """A place for a message's content."""
+
+    async def accept(self, envelope: Envelope, content: Content) -> Reply:
+        """Take the message in, and close its content some time; the reply is the client's."""
+
+
+@implementer(IHandshakeListener)
+class SmtpServer(Protocol):
+    """One session with a client."""
+
+    def __init__(self, factory: SmtpServerFactory, address: str) -> None:
+        self.factory: SmtpServerFactory = factory
+        self._address = address
+        self._admission = factory.admission
+        self._dialogue = factory.new_dialogue()
+        self._content: Content | None = None
+        self._tls = ""
+        self._paused = False
+        self._deadline = 0.0
+        self._command_since = 0.0
+        self._window = 0.0
+        self._window_octets = 0
+        self._greeting: Any = None
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:  # noqa: D102
+        factory = self.factory
+        self._touch(factory.clock.seconds())
+        if (refusal := factory.admit(self, self._address)) is not None:
+            self._dialogue.shut_down(refusal)
+            self._advance()
+        elif factory.settings.banner_delay > 0:
+            delay = factory.settings.banner_delay
+            self._greeting = factory.clock.callLater(delay, self._greet)
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self._greeting = None
+        if early := _already_said(self.transport):
+            self._dialogue.receive_data(early)
+        self._dialogue.greet()
+        self._advance()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: D102
+        self._window_octets += len(data)
+        self._deadline = self.factory.clock.seconds() + self.factory.settings.idle_timeout
+        self._dialogue.receive_data(data)
+        self._advance()
+
+    def handshakeCompleted(self) -> None:  # noqa: D102
+        self._tls = tls_description(self.transport)
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008, D102
+        if self._greeting is not None:
+            self._greeting.cancel()
+        self.factory.gone(self, self._address)
+        self._drop_content()
+
+    # The dialogue's side
+
+    def _advance(self) -> None:
+        dialogue = self._dialogue
+        while (event := dialogue.next_event()) is not None:
+            _SERVER_EVENTS[type(event)](self, event)
+        if out := dialogue.data_to_send():
+            self.transport.write(out)
+        if dialogue.waiting:
+            if dialogue.pending > _MOST_PENDING and not self._paused:
+                self._paused = True
+                cast(Any, self.transport).pauseProducing()
+        elif self._paused:
+            self._paused = False
+            cast(Any, self.transport).resumeProducing()
+
+    def _answer(self, reply: Reply) -> None:
+        now = self.factory.clock.seconds()
+        self._touch(now)
+        self._dialogue.answer(reply)
+        if self.factory.stopping:
+            self._dialogue.shut_down(_CLOSING)
+        self._advance()
+
+    def _on_sender(self, event: receiving.SenderOffered) -> None:
+        refusal = self._admission.admits(event.size)
+        self._dialogue.answer(SENDER_OK if refusal is None else refusal)
+
+    def _on_recipient(self, event: receiving.RecipientOffered) -> None:
+        if self._admission.knows(event.recipient.address):
+            self._dialogue.answer(RECIPIENT_OK)
+        else:
+            self._wait_for(self._admission.verdict(event.recipient, self._client()))
+
+    def _on_content(self, event: receiving.Content) -> None:
+        if self._content is None:
+            self._content = self._admission.content()
+            self._window = self.factory.clock.seconds()
+            self._window_octets = 0
+        try:
+            self._content.write(event.data)
+        except OSError as error:
+            self.factory.log.error("cannot spool a message: {error}", error=error)
+            self._drop_content()
+            self._dialogue.refuse_content(Reply(452, "4.3.1", "Not enough room, try again later"))
+
+    def _on_dropped(self, event: receiving.ContentDropped) -> None:
+        self._drop_content()
+
+    def _on_ended(self, event: receiving.MessageEnded) -> None:
+        transaction = self._dialogue.transaction
+        assert transaction is not None
+        content, self._content = self._content or self._admission.content(), None
+        envelope = Envelope(
+            transaction.sender,
+            tuple(transaction.recipients.values()),
+            self._client(transaction.smtputf8),
+            transaction.smtputf8,
+            transaction.eightbit,
+            transaction.returns,
+            transaction.envid,
+        )
+        self._wait_for(self._admission.accept(envelope, content))
+
+    def _on_tls(self, event: receiving.TlsRequested) -> None:
+        self.transport.write(self._dialogue.data_to_send())
+        context = self.factory.tls()
+        assert context is not None
+        cast(ITCPTransport, self.transport).startTLS(context)  # type: ignore[call-arg, attr-defined]
+        self._dialogue.tls_started()
+
+    def _on_closed(self, event: receiving.Closed) -> None:
+        self._drop_content()
+        self.transport.write(self._dialogue.data_to_send())
+        self.transport.loseConnection()
+
+    def _wait_for(self, verdict: Awaitable[Reply]) -> None:
+        def failed(failure: Failure) -> Reply:
+            self.factory.log.failure("a session's question was not answered", failure)
+            return _LATER
+
+        deferred: Deferred[Reply] = ensureDeferred(cast(Any, verdict))
+        deferred.addErrback(failed).addCallback(self._answer)
+
+    def _client(self, smtputf8: bool = False) -> Client:
+        protocol = ("UTF8SMTP" if smtputf8 else "ESMTP") if self._dialogue.extended else "SMTP"
+        if self._tls and self._dialogue.extended:
+            protocol += "S"
+        return Client(self._address, self._dialogue.hello, "", protocol, self._tls)
+
+    def _drop_content(self) -> None:
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+    # Time
+
+    def _touch(self, now: float) -> None:
+        self._deadline = now + self.factory.settings.idle_timeout
+        self._command_since = 0.0
+
+    def check(self, now: float) -> None:
+        """Close the session if it has been too slow; called every second."""
+        dialogue, settings = self._dialogue, self.factory.settings
+        if dialogue.state is State.CLOSED:
+            if now > self._deadline:  # it does not even read our goodbye
+                cast(Any, self.transport).abortConnection()
+        elif dialogue.waiting:
+            self._window, self._window_octets = now, 0
+            self._touch(now)
+        elif now > self._deadline:
+            self._time_out("Timeout: you were silent for too long", now)
+        elif self._content is not None:
+            self._check_rate(now)
+        elif dialogue.pending == 0:
+            self._command_since = 0.0
+        elif self._command_since == 0.0:
+            self._command_since = now
+        elif now > self._command_since + settings.command_timeout:
+            self._time_out("Timeout: that command took too long", now)
+
+    def _check_rate(self, now: float) -> None:
+        if now - self._window < _RATE_WINDOW:
+            return
+        if self._window_octets < self.factory.settings.least_rate * (now - self._window):
+            self._time_out("Timeout: your message comes too slowly", now)
+        self._window, self._window_octets = now, 0
+
+    def _time_out(self, text: str, now: float) -> None:
+        self._deadline = now + 10
+        self.shut_down(Reply(421, "4.4.2", text))
+
+    def shut_down(self, reply: Reply) -> None:
+        """End the session now."""
+        self._dialogue.shut_down(reply)
+        self._advance()
+
+    @property
+    def committing(self) -> bool:
+        """The client waits for an answer that must not be taken from it."""
+        return self._dialogue.waiting
+
+
+_SERVER_EVENTS: dict[type, Callable[[SmtpServer, Any], None]] = {
+    receiving.SenderOffered: SmtpServer._on_sender,
+    receiving.RecipientOffered: SmtpServer._on_recipient,
+    receiving.Content: SmtpServer._on_content,
+    receiving.ContentDropped: SmtpServer._on_dropped,
+    receiving.MessageEnded: SmtpServer._on_ended,
+    receiving.TlsRequested: SmtpServer._on_tls,
+    receiving.Closed: SmtpServer._on_closed,
+}
+
+
+class SmtpServerFactory(ServerFactory):
+    """All the sessions, and what they share."""
+
+    log = Logger()
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        settings: Settings,
+        admission: Admission,
+        tls: Callable[[], IOpenSSLContextFactory | None],
+    ) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.admission = admission
+        self.tls = tls
+        self.sessions: set[SmtpServer] = set()
+        self.stopping = False
+        self._by_address: Counter[str] = Counter()
+        self._limits = receiving.Limits(
+            message_size=settings.max_message_size,
+            recipients=settings.max_recipients,
+            commands=settings.max_commands,
+            errors=settings.max_errors,
+        )
+        self._idle: list[Deferred[None]] = []
+        self._watch = LoopingCall(self._check)
+        self._watch.clock = clock
+
+    def startFactory(self) -> None:  # noqa: D102
+        if not self._watch.running:
+            self._watch.start(1.0, now=False)
+
+    def stopFactory(self) -> None:  # noqa: D102
+        if self._watch.running and not self.sessions:
+            self._watch.stop()
+
+    def buildProtocol(self, addr: IAddress | None) -> SmtpServer:  # noqa: D102
+        return SmtpServer(self, getattr(addr, "host", None) or "local")
+
+    def new_dialogue(self) -> ServerDialogue:
+        """A dialogue for a session that begins."""
+        offered = self.tls() is not None
+        return ServerDialogue(self.settings.hostname, self._limits, tls_offered=offered)
+
+    def admit(self, session: SmtpServer, address: str) -> Reply | None:
+        """Count a session in; or say why there are too many."""
+        self.sessions.add(session)
+        self._by_address[address] += 1
+        if self.stopping:
+            return _CLOSING
+        if len(self.sessions) > self.settings.sessions:
+            return Reply(421, "4.3.2", "Too many sessions, try again later")
+        if self._by_address[address] > self.settings.sessions_per_address:
+            return Reply(421, "4.7.0", "Too many sessions from your address, try again later")
+        return None
+
+    def gone(self, session: SmtpServer, address: str) -> None:
+        """Count a session out."""
+        self.sessions.discard(session)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self.sessions:
+            waiting, self._idle = self._idle, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def shut_down(self) -> Deferred[None]:
+        """Say 421 to every client, once it has the answer that it waits for; fires at the last."""
+        self.stopping = True
+        for session in list(self.sessions):
+            if not session.committing:
+                session.shut_down(_CLOSING)
+        done: Deferred[None] = Deferred()
+        if self.sessions:
+            self._idle.append(done)
+        else:
+            done.callback(None)
+        return done
+
+    def _check(self) -> None:
+        now = self.clock.seconds()
+        for session in list(self.sessions):
+            session.check(now)
+
+
+class SessionOwner(Interface):
+    """Who sends over an `SmtpClient`."""
+
+    def on_event(self, event: sending.Event) -> None:
+        """The dialogue has got somewhere."""
+
+    def on_lost(self, reply: Reply) -> None:
+        """The connection is gone; nothing comes after this."""
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class SmtpClient(Protocol):
+    """One session with a receiving machine."""
+
+    def __init__(
+        self,
+        dialogue: sending.ClientDialogue,
+        owner: SessionOwner,
+        tls: IOpenSSLContextFactory,
+        clock: IReactorTime,
+        settings: Settings,
+    ) -> None:
+        self.dialogue = dialogue
+        self._owner = owner
+        self._context = tls
+        self._clock = clock
+        self._settings = settings
+        self._full: Deferred[None] | None = None
+        self._lost_because: Reply | None = None
+        self._over = False
+        self._handshaking = False
+        self.tls = ""
+        self.tls_failed = False
+        self.deadline = 0.0
+
+    def connectionMade(self) -> None:  # noqa: D102
+        self.wait()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: D102
+        self.wait()
+        self.dialogue.receive_data(data)
+        self.advance()
+
+    def handshakeCompleted(self) -> None:  # noqa: D102
+        self._handshaking = False
+        self.tls = tls_description(self.transport)
+        self.dialogue.tls_started()
+        self.advance()
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008, D102
+        self._over = True
+        self.resumeProducing()
+        if self._handshaking:
+            self.tls_failed = True
+            lost = Reply(450, "4.7.5", f"The TLS handshake failed: {_why(reason)}")
+        else:
+            step = self.dialogue.step
+            lost = Reply(450, "4.4.2", f"Connection lost, waiting for {step}: {_why(reason)}")
+        self._owner.on_lost(self._lost_because or lost)
+
+    def advance(self) -> None:
+        """Let the dialogue go on, and send what it has to say."""
+        while not self._over and (event := self.dialogue.next_event()) is not None:
+            if isinstance(event, sending.TlsWanted):
+                self.flush()
+                self._handshaking = True
+                cast(Any, self.transport).startTLS(self._context)
+            else:
+                self._owner.on_event(event)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the dialogue has to say."""
+        if not self._over and (out := self.dialogue.data_to_send()):
+            self.transport.write(out)
+
+    async def room(self) -> bool:
+        """Wait until the connection takes more; False when it is gone."""
+        if self._full is not None:
+            await self._full
+        return not self._over
+
+    def begin_content(self) -> None:
+        """A large content follows: have the transport say when it is full."""
+        cast(Any, self.transport).registerProducer(self, True)
+
+    def end_content(self) -> None:
+        """The large content is all there."""
+        if not self._over:
+            cast(Any, self.transport).unregisterProducer()
+
+    def pauseProducing(self) -> None:  # noqa: D102
+        if self._full is None:
+            self._full = Deferred()
+
+    def resumeProducing(self) -> None:  # noqa: D102
+        full, self._full = self._full, None
+        if full is not None:
+            self.wait()
+            full.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: D102
+        self.resumeProducing()
+
+    # Time
+
+    def wait(self) -> None:
+        """Something has moved: the clock of this session starts anew."""
+        final = self.dialogue.step == sending.Step.END.value
+        limit = self._settings.final_timeout if final else self._settings.reply_timeout
+        self.deadline = self._clock.seconds() + limit
+
+    def check(self, now: float) -> None:
+        """Give the session up if the host has been silent for too long; called every second."""
+        if not self._over and now > self.deadline and not self.dialogue.idle:
+            self.abort(Reply(450, "4.4.2", f"Timeout, waiting for {self.dialogue.step}"))
+
+    def close(self, reply: Reply) -> None:
+        """Close the connection in good order."""
+        self._lost_because = self._lost_because or reply
+        self.transport.loseConnection()
+
+    def abort(self, reply: Reply) -> None:
+        """Close the connection at once."""
+        self._lost_because = self._lost_because or reply
+        cast(Any, self.transport).abortConnection()
+
+
+def tls_description(transport: Any) -> str:
+    """Version and cipher, as in ``TLSv1.3 TLS_AES_256_GCM_SHA384``."""
+    connection: SSL.Connection = transport.getHandle()
+    return f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
+
+
+def _already_said(transport: Any) -> bytes:
+    """What a client sent before the banner, without taking it; most clients say nothing."""
+    handle = getattr(transport, "socket", None)
+    if handle is None:
+        return b""
+    try:
+        return cast(bytes, handle.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return b""
+
+
+def _why(reason: Failure) -> str:
+    text = reason.getErrorMessage().strip()
+    return (text or reason.type.__name__)[:200]

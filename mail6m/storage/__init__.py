@@ -1,0 +1,1 @@
+"""PostgreSQL: the only folder with SQL, and the only importer of txpostgres."""

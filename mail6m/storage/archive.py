@@ -1,0 +1,344 @@
+"""Messages: stored many to a commit, listed without their content, read part by part."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from psycopg2.extensions import connection as BlockingConnection
+
+from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary
+from mail6m.storage.errors import Refused, Unavailable
+from mail6m.storage.pool import Pool, Row, text
+
+LEASED = 900
+"""Seconds that others leave a delivery alone which its server has in hand."""
+
+# One statement is one transaction and one round trip. In every array a message, or a part of
+# one, has the same place; rows that belong together cannot be torn apart by a crash.
+_MESSAGES = """
+WITH messages AS (
+    INSERT INTO message (
+        customer_id, message_id, shelf, received_at, raw_size, stored_size, sender, recipients,
+        header_from, header_to, subject, header_message_id, sha256,
+        client_address, client_name, client_hello, protocol, tls,
+        smtputf8, eightbit, returns, envid)
+    SELECT customer, id, shelf, to_timestamp(milliseconds / 1000.0), raw, stored, sender,
+           string_to_array(recipients, E'\\n'), header_from, header_to, subject, header_id, sha256,
+           address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid
+    FROM unnest(
+        %s::integer[], %s::uuid[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+        %s::boolean[], %s::boolean[], %s::text[], %s::text[])
+    AS m (customer, id, shelf, milliseconds, raw, stored, sender, recipients,
+          header_from, header_to, subject, header_id, sha256,
+          address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid)
+), deliveries AS (
+    INSERT INTO delivery (
+        customer_id, message_id, number, recipient, notify, original, destination,
+        state, attempts, queued_at, next_attempt_at, server_id)
+    SELECT customer, id, number, recipient, notify, original, destination, 0, 0, now(),
+           CASE WHEN server IS NULL THEN now() ELSE now() + %s * interval '1 second' END, server
+    FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::text[], %s::smallint[], %s::text[],
+                %s::text[], %s::integer[])
+    AS d (customer, id, number, recipient, notify, original, destination, server)
+), counts AS (
+    INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
+    SELECT customer, shelf, %s, messages, bytes
+    FROM unnest(%s::integer[], %s::smallint[], %s::bigint[], %s::bigint[])
+    AS n (customer, shelf, messages, bytes)
+    ON CONFLICT (customer_id, shelf, slot) DO UPDATE
+    SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes
+)"""
+_BODIES = """
+INSERT INTO body (customer_id, message_id, part, sealed)
+SELECT * FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::bytea[])"""
+
+_COPY = "COPY body (customer_id, message_id, part, sealed) FROM STDIN (FORMAT binary)"
+
+_COLUMNS = """
+    m.customer_id, m.message_id, m.received_at, m.sender, m.recipients, m.header_from,
+    m.header_to, m.subject, m.header_message_id, m.raw_size, m.stored_size, m.sha256, m.spam, m.shelf"""
+
+_GET = f"SELECT {_COLUMNS} FROM message m WHERE customer_id = %s AND message_id = %s"
+
+_ENVELOPE = """
+SELECT sender, client_address, client_hello, client_name, protocol, tls, smtputf8, eightbit,
+       returns, envid, raw_size
+FROM message WHERE customer_id = %s AND message_id = %s"""
+
+# The walk goes down the primary key, which is the order of arrival.
+_LIST = f"""
+SELECT {_COLUMNS} FROM message m
+WHERE customer_id = %(customer)s AND shelf = ANY(%(shelves)s::smallint[])
+  AND (%(from)s::timestamptz IS NULL OR received_at >= %(from)s)
+  AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s)
+  AND message_id >= %(low)s::uuid AND message_id <= %(high)s::uuid
+  AND (%(sender)s::text IS NULL
+       OR strpos(lower(sender || E'\\n' || header_from), lower(%(sender)s)) > 0)
+  AND (%(recipient)s::text IS NULL
+       OR strpos(lower(array_to_string(recipients, E'\\n') || E'\\n' || header_to),
+                 lower(%(recipient)s)) > 0)
+  AND (%(subject)s::text IS NULL OR strpos(lower(subject), lower(%(subject)s)) > 0)
+ORDER BY message_id DESC LIMIT %(limit)s"""
+
+_PARTS = """
+SELECT part, sealed FROM body
+WHERE customer_id = %s AND message_id = %s AND part >= %s AND part < %s ORDER BY part"""
+
+_DELETE = """
+WITH gone AS (
+    DELETE FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s
+    RETURNING shelf, stored_size
+), bodies AS (
+    DELETE FROM body WHERE customer_id = %(customer)s AND message_id = %(id)s
+), deliveries AS (
+    DELETE FROM delivery WHERE customer_id = %(customer)s AND message_id = %(id)s
+), counts AS (
+    INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
+    SELECT %(customer)s, shelf, 0, -1, -stored_size FROM gone
+    ON CONFLICT (customer_id, shelf, slot) DO UPDATE
+    SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes
+)
+SELECT count(*) FROM gone"""
+
+_TOTALS = """
+SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint
+FROM shelf_count WHERE shelf = %s"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A recipient to relay a new message to, and the server that has it in hand, if one has."""
+
+    recipient: Recipient
+    destination: str
+    server: int | None
+
+
+@dataclass(slots=True)
+class NewMessage:
+    """A message that is ready to be stored: sealed, and known by its metadata."""
+
+    customer: int
+    id: UUID
+    milliseconds: int
+    """Time of arrival, since 1970."""
+    shelf: Shelf
+    envelope: Envelope
+    summary: Summary
+    raw_size: int
+    stored_size: int
+    sha256: bytes
+    parts: Sequence[bytes]
+    deliveries: Sequence[NewDelivery]
+
+
+class Archive:
+    """The tables ``message``, ``body`` and ``shelf_count``, and new rows of ``delivery``."""
+
+    def __init__(self, pool: Pool, dsn: str, timeout: float) -> None:
+        self._pool = pool
+        self._dsn = dsn
+        self._timeout = timeout
+
+    async def store(self, messages: Sequence[NewMessage], slot: int) -> None:
+        """Commit messages, all or none. Raises `Unavailable`, after which they may be there."""
+        await self._pool.query(_MESSAGES + _BODIES, _metadata(messages, slot) + _bodies(messages))
+
+    def store_large(
+        self, bodies: Sequence[tuple[NewMessage, Iterable[bytes]]], slot: int
+    ) -> None:
+        """Commit messages whose parts are made while they are sent, all or none.
+
+        A message's ``stored_size`` and ``sha256`` are read when its parts are exhausted. Blocking:
+        call it in a thread. Raises `Unavailable`, after which the messages may be there.
+        """
+        try:
+            connection = self._connect()
+        except psycopg2.Error as error:
+            raise Unavailable(str(error).strip()) from error
+        try:
+            with connection, connection.cursor() as cursor:
+                for message, parts in bodies:
+                    cursor.copy_expert(_COPY, _Rows(_copy_rows(message, parts)), size=1 << 17)
+                messages = [message for message, _ in bodies]
+                cursor.execute(_MESSAGES + " SELECT 1", _metadata(messages, slot))
+        except psycopg2.Error as error:
+            raise Unavailable(str(error).strip()) from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> BlockingConnection:
+        milliseconds = int(self._timeout * 1000)
+        return psycopg2.connect(
+            self._dsn, connect_timeout=10, options=f"-c statement_timeout={milliseconds}"
+        )
+
+    async def get(self, customer: int, message: UUID) -> Message:
+        """One message of a customer's. Raises `Refused` if there is none."""
+        rows = await self._pool.query(_GET, (customer, str(message)))
+        if not rows:
+            raise Refused(f"customer {customer} has no message {message}")
+        return _message(rows[0])
+
+    async def envelope(self, customer: int, message: UUID) -> tuple[Envelope, int]:
+        """The envelope it came in, without recipients, and its size. Raises `Refused`."""
+        rows = await self._pool.query(_ENVELOPE, (customer, str(message)))
+        if not rows:
+            raise Refused(f"customer {customer} has no message {message}")
+        sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns, envid, size = rows[0]
+        client = Client(address, hello, name, protocol, tls)
+        return Envelope(sender, (), client, smtputf8, eightbit, returns, envid), int(size)
+
+    async def search(
+        self,
+        customer: int,
+        *,
+        sender: str | None = None,
+        recipient: str | None = None,
+        subject: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        shelf: Shelf | None = None,
+        limit: int = 100,
+    ) -> list[Message]:
+        """A customer's messages, newest first; parts of words match, whatever the case."""
+        rows = await self._pool.query(
+            _LIST,
+            {
+                "customer": customer,
+                "shelves": [int(shelf)] if shelf is not None else [Shelf.CABINET, Shelf.CELLAR],
+                "sender": sender and text(sender),
+                "recipient": recipient and text(recipient),
+                "subject": subject and text(subject),
+                "from": since,
+                "until": until,
+                "low": str(_bound(since, 0)),
+                "high": str(_bound(until, (1 << 80) - 1)),
+                "limit": limit,
+            },
+        )
+        return [_message(row) for row in rows]
+
+    async def parts(self, customer: int, message: UUID, first: int, count: int) -> list[bytes]:
+        """Sealed parts ``first`` to ``first + count - 1``, or as many as there are."""
+        rows = await self._pool.query(_PARTS, (customer, str(message), first, first + count))
+        return [bytes(sealed) for _, sealed in rows]
+
+    async def delete(self, customer: int, message: UUID) -> None:
+        """Delete a message for good, with what is still to be relayed of it. Raises `Refused`."""
+        rows = await self._pool.query(_DELETE, {"customer": customer, "id": str(message)})
+        if not rows[0][0]:
+            raise Refused(f"customer {customer} has no message {message}")
+
+    async def totals(self, shelf: Shelf) -> tuple[int, int]:
+        """Messages and stored bytes on a shelf, of all customers."""
+        rows = await self._pool.query(_TOTALS, (shelf,))
+        return int(rows[0][0]), int(rows[0][1])
+
+
+def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
+    columns: list[list[Any]] = [
+        [m.customer for m in messages],
+        [str(m.id) for m in messages],
+        [int(m.shelf) for m in messages],
+        [m.milliseconds for m in messages],
+        [m.raw_size for m in messages],
+        [m.stored_size for m in messages],
+        [text(m.envelope.sender) for m in messages],
+        ["\n".join([text(r.address) for r in m.envelope.recipients]) for m in messages],
+        [m.summary.sender for m in messages],
+        [m.summary.recipients for m in messages],
+        [m.summary.subject for m in messages],
+        [m.summary.message_id for m in messages],
+        [psycopg2.Binary(m.sha256) for m in messages],
+        [m.envelope.client.address for m in messages],
+        [text(m.envelope.client.name) for m in messages],
+        [text(m.envelope.client.hello) for m in messages],
+        [m.envelope.client.protocol for m in messages],
+        [m.envelope.client.tls for m in messages],
+        [m.envelope.smtputf8 for m in messages],
+        [m.envelope.eightbit for m in messages],
+        [m.envelope.returns for m in messages],
+        [text(m.envelope.envid) for m in messages],
+    ]
+    deliveries = [
+        (m.customer, str(m.id), number, text(d.recipient.address), d.recipient.notify,
+         text(d.recipient.original), d.destination, d.server)
+        for m in messages
+        for number, d in enumerate(m.deliveries)
+    ]  # fmt: skip
+    counts: dict[tuple[int, int], list[int]] = {}
+    for m in messages:
+        count = counts.setdefault((m.customer, int(m.shelf)), [0, 0])
+        count[0] += 1
+        count[1] += m.stored_size
+    # In one order everywhere, so that two transactions never wait for each other in a ring.
+    tallies = sorted((*key, *value) for key, value in counts.items())
+    return [
+        *columns, LEASED, *_transposed(deliveries, 8), slot, *_transposed(tallies, 4),
+    ]  # fmt: skip
+
+
+def _bodies(messages: Sequence[NewMessage]) -> list[Any]:
+    rows = [
+        (m.customer, str(m.id), number, psycopg2.Binary(part))
+        for m in messages
+        for number, part in enumerate(m.parts)
+    ]
+    return _transposed(rows, 4)
+
+
+def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * width
+
+
+def _copy_rows(message: NewMessage, parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The rows of ``body`` in the binary format of COPY (PostgreSQL manual, COPY)."""
+    yield b"PGCOPY\n\xff\r\n\0" + struct.pack(">II", 0, 0)
+    key = struct.pack(">hiii16s", 4, 4, message.customer, 16, message.id.bytes)
+    for number, part in enumerate(parts):
+        yield key + struct.pack(">iii", 4, number, len(part)) + part
+    yield b"\xff\xff"
+
+
+class _Rows(io.RawIOBase):
+    """What ``copy_expert`` reads from: rows made as they are asked for, never all at once."""
+
+    def __init__(self, rows: Iterator[bytes]) -> None:
+        self._rows = rows
+        self._left = b""
+
+    def read(self, size: int = -1) -> bytes:
+        pieces, have = [self._left], len(self._left)
+        while have < size and (row := next(self._rows, None)) is not None:
+            pieces.append(row)
+            have += len(row)
+        joined = b"".join(pieces)
+        self._left = joined[size:]
+        return joined[:size]
+
+
+def _bound(when: datetime | None, rest: int) -> UUID:
+    """The first (rest 0) or last (all ones) message id of a moment, or of all time."""
+    if when is None:
+        return UUID(int=0 if rest == 0 else (1 << 128) - 1)
+    milliseconds = max(0, min(int(when.timestamp() * 1000), (1 << 48) - 1))
+    return UUID(int=(milliseconds << 80) | rest)
+
+
+def _message(row: Row) -> Message:
+    (customer, id_, received_at, sender, recipients, header_from, header_to, subject, message_id,
+     raw, stored, sha256, spam, shelf) = row  # fmt: skip
+    return Message(
+        customer, UUID(id_), received_at.astimezone(UTC), sender, tuple(recipients), header_from,
+        header_to, subject, message_id, raw, stored, bytes(sha256), spam, Shelf(shelf),
+    )  # fmt: skip

@@ -1,0 +1,396 @@
+"""The queue: what is still to be relayed, who has it in hand, and what became of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State
+from mail6m.storage.archive import LEASED
+from mail6m.storage.errors import Refused
+from mail6m.storage.pool import Pool, Row, text
+
+CHANNEL = "mail6m_queue"
+"""NOTIFY goes here when deliveries have become due at an operator's wish."""
+
+# A delivery is free when nobody has it in hand; those of dead servers are freed by `servers`.
+_FREE = "q.server_id IS NULL"
+
+_LEASED_ROWS = """
+    UPDATE delivery q SET server_id = %(server)s, next_attempt_at = now() + %(leased)s * interval '1 second'
+    FROM due WHERE (q.customer_id, q.message_id, q.number) = (due.customer_id, due.message_id, due.number)
+    RETURNING q.*
+)
+SELECT q.customer_id, q.message_id, q.number, q.recipient, q.notify, q.original, q.destination,
+       q.attempts, q.queued_at, q.warned, q.last_reply,
+       m.sender, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls,
+       m.smtputf8, m.eightbit, m.returns, m.envid, m.raw_size, m.received_at, m.shelf
+FROM leased q JOIN message m USING (customer_id, message_id)
+ORDER BY q.queued_at, q.message_id, q.number"""
+
+# Destination by destination (a loose walk of the index), so that no backlog hides another one.
+_LEASE = f"""
+WITH RECURSIVE destinations AS (
+    (SELECT destination FROM delivery WHERE state = 0 ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT (SELECT n.destination FROM delivery n
+            WHERE n.state = 0 AND n.destination > d.destination ORDER BY n.destination LIMIT 1)
+    FROM destinations d WHERE d.destination IS NOT NULL
+), due AS (
+    SELECT x.* FROM destinations d CROSS JOIN LATERAL (
+        SELECT q.customer_id, q.message_id, q.number FROM delivery q
+        WHERE q.destination = d.destination AND q.state = 0 AND q.next_attempt_at <= now() AND {_FREE}
+        ORDER BY q.next_attempt_at LIMIT %(each)s FOR UPDATE SKIP LOCKED) x
+    WHERE d.destination <> ALL (%(without)s::text[])
+      AND d.destination NOT IN (SELECT destination FROM destination)
+    LIMIT %(limit)s
+), leased AS ({_LEASED_ROWS}"""
+
+# Whoever moves next_probe_at on is the one who probes, with one message.
+_LEASE_PROBES = f"""
+WITH chosen AS (
+    UPDATE destination SET next_probe_at = now() + interval '2 minutes'
+    WHERE destination IN (SELECT destination FROM destination WHERE next_probe_at <= now()
+                          FOR UPDATE SKIP LOCKED)
+    RETURNING destination
+), due AS (
+    SELECT x.* FROM chosen d CROSS JOIN LATERAL (
+        SELECT q.customer_id, q.message_id, q.number FROM delivery q
+        WHERE q.destination = d.destination AND q.state = 0 AND {_FREE}
+        ORDER BY q.next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) x
+), emptied AS (
+    DELETE FROM destination e USING chosen WHERE e.destination = chosen.destination
+      AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.destination = e.destination AND q.state = 0)
+), leased AS ({_LEASED_ROWS}"""
+
+# Those whose time is up, or who should hear that it takes long, however their destination is.
+_LEASE_LATE = f"""
+WITH due AS (
+    SELECT q.customer_id, q.message_id, q.number FROM delivery q
+    WHERE q.state = 0 AND {_FREE}
+      AND (q.queued_at <= now() - %(lifetime)s * interval '1 second'
+           OR (NOT q.warned AND q.queued_at <= now() - %(warn_after)s * interval '1 second'))
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), leased AS ({_LEASED_ROWS}"""
+
+_RECORD = """
+UPDATE delivery q SET
+    state = r.state, attempts = r.attempts, attempted_at = now(), server_id = NULL,
+    next_attempt_at = coalesce(r.next_attempt_at, q.next_attempt_at),
+    last_reply = r.reply, host = r.host, tls = r.tls, warned = q.warned OR r.warned
+FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::smallint[], %s::integer[],
+            %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::boolean[])
+AS r (customer, id, number, state, attempts, next_attempt_at, reply, host, tls, warned)
+WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state = 0"""
+
+_RELEASE = """
+UPDATE delivery q SET server_id = NULL, next_attempt_at = now()
+FROM unnest(%s::integer[], %s::uuid[]) AS r (customer, id)
+WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.state = 0 AND q.server_id = %s"""
+
+_FORGET_TRANSIT = """
+WITH gone AS (
+    DELETE FROM message m USING unnest(%(customers)s::integer[], %(ids)s::uuid[]) AS r (customer, id)
+    WHERE m.customer_id = r.customer AND m.message_id = r.id AND m.shelf = 2
+      AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.customer_id = m.customer_id
+                      AND q.message_id = m.message_id AND q.state = 0)
+    RETURNING m.customer_id, m.message_id, m.stored_size
+), bodies AS (
+    DELETE FROM body b USING gone WHERE (b.customer_id, b.message_id) = (gone.customer_id, gone.message_id)
+), deliveries AS (
+    DELETE FROM delivery d USING gone WHERE (d.customer_id, d.message_id) = (gone.customer_id, gone.message_id)
+)
+INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
+SELECT customer_id, 2, 0, -count(*), -sum(stored_size) FROM gone GROUP BY customer_id
+ON CONFLICT (customer_id, shelf, slot) DO UPDATE
+SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes"""
+
+_DOWN = """
+INSERT INTO destination AS d (destination, failures, next_probe_at, last_reply)
+VALUES (%(destination)s, 1, %(next)s, %(reply)s)
+ON CONFLICT (destination) DO UPDATE
+SET failures = d.failures + 1, next_probe_at = EXCLUDED.next_probe_at, last_reply = EXCLUDED.last_reply"""
+
+_DOWN_LIST = "SELECT destination, failures, next_probe_at, last_reply FROM destination"
+
+_UP = "DELETE FROM destination WHERE destination = %s"
+
+_LIST = """
+SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.state, q.attempts,
+       q.queued_at, q.next_attempt_at,
+       CASE WHEN q.last_reply = '' THEN coalesce(d.last_reply, '') ELSE q.last_reply END
+FROM delivery q LEFT JOIN destination d USING (destination)
+WHERE q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(customer)s)
+  AND (%(destination)s::text IS NULL OR q.destination = %(destination)s
+       OR q.destination IN (SELECT name FROM domain WHERE EXISTS (
+            SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
+               OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)))
+ORDER BY q.next_attempt_at, q.message_id, q.number LIMIT %(limit)s"""
+
+_CHOSEN = """
+    q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(customer)s)
+    AND (%(destination)s::text IS NULL OR q.destination = %(destination)s
+         OR q.destination IN (SELECT name FROM domain WHERE EXISTS (
+              SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
+                 OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)))
+    AND (%(of)s::integer IS NULL
+         OR (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s))"""
+
+_RETRY = f"""
+WITH retried AS (
+    UPDATE delivery q SET next_attempt_at = now() WHERE {_CHOSEN} AND {_FREE}
+    RETURNING destination
+), probed AS (
+    UPDATE destination SET next_probe_at = now() WHERE destination IN (SELECT destination FROM retried)
+), told AS (SELECT pg_notify('{CHANNEL}', ''))
+SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"""
+
+_LEASE_ONE = f"""
+WITH due AS (
+    SELECT q.customer_id, q.message_id, q.number FROM delivery q
+    WHERE (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s)
+      AND q.state = 0 AND {_FREE} FOR UPDATE SKIP LOCKED
+), leased AS ({_LEASED_ROWS}"""
+
+_REISSUE = """
+WITH last AS (
+    SELECT coalesce(max(number), -1) AS number FROM delivery
+    WHERE customer_id = %(customer)s AND message_id = %(id)s
+), added AS (
+    INSERT INTO delivery (customer_id, message_id, number, recipient, notify, original,
+                          destination, state, attempts, queued_at, next_attempt_at)
+    SELECT %(customer)s, %(id)s::uuid, last.number + r.ordinality, r.recipient, 1, '', r.destination,
+           0, 0, now(), now()
+    FROM last, unnest(%(recipients)s::text[], %(destinations)s::text[])
+         WITH ORDINALITY AS r (recipient, destination, ordinality)
+    WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s)
+    RETURNING 1
+), told AS (SELECT pg_notify('mail6m_queue', ''))
+SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM told)"""
+
+_DELIVERIES = """
+SELECT customer_id, message_id, number, recipient, destination, state, attempts, queued_at,
+       next_attempt_at, last_reply
+FROM delivery WHERE customer_id = %s AND message_id = %s ORDER BY number"""
+
+_LENGTH = """
+SELECT count(*), min(queued_at),
+       (SELECT last_reply FROM delivery WHERE state = 0 AND last_reply <> ''
+        ORDER BY attempted_at DESC LIMIT 1)
+FROM delivery WHERE state = 0"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A delivery in this server's hands, with what is needed to make it."""
+
+    customer: int
+    message: UUID
+    number: int
+    recipient: Recipient
+    destination: str
+    attempts: int
+    queued_at: datetime
+    warned: bool
+    last_reply: str
+    envelope: Envelope
+    """Without recipients."""
+    size: int
+    received_at: datetime
+    ours: bool
+    """Mail6M wrote it."""
+
+
+class Record(NamedTuple):
+    """What to write down of an attempt."""
+
+    customer: int
+    message: UUID
+    number: int
+    state: State
+    attempts: int
+    next_attempt_at: datetime | None
+    reply: str
+    host: str
+    tls: str
+    warned: bool = False
+
+
+class Down(NamedTuple):
+    """A destination that is down."""
+
+    destination: str
+    failures: int
+    next_probe_at: datetime
+    last_reply: str
+
+
+class Deliveries:
+    """The tables ``delivery`` and ``destination``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def lease(self, server: int, *, without: Sequence[str], each: int, limit: int) -> list[Due]:
+        """Take in hand what is due, at most ``each`` for a destination, but for some destinations."""
+        parameters = {"server": server, "without": list(without), "each": each, "limit": limit}
+        return await self._leased(_LEASE, parameters)
+
+    async def lease_probes(self, server: int) -> list[Due]:
+        """One delivery for every destination that is down and whose time to be probed has come."""
+        return await self._leased(_LEASE_PROBES, {"server": server})
+
+    async def lease_late(
+        self, server: int, *, lifetime: float, warn_after: float, limit: int
+    ) -> list[Due]:
+        """Those queued longer than ``lifetime`` seconds, or ``warn_after`` without a warning."""
+        parameters = {"server": server, "lifetime": lifetime, "warn_after": warn_after, "limit": limit}
+        return await self._leased(_LEASE_LATE, parameters)
+
+    async def lease_one(self, server: int, delivery: tuple[int, UUID, int]) -> Due | None:
+        """Take one delivery in hand, if it is queued and in nobody's hands."""
+        customer, message, number = delivery
+        parameters = {"server": server, "of": customer, "message": str(message), "number": number}
+        found = await self._leased(_LEASE_ONE, parameters)
+        return found[0] if found else None
+
+    async def _leased(self, sql: str, parameters: Mapping[str, object]) -> list[Due]:
+        return [_due(row) for row in await self._pool.query(sql, {**parameters, "leased": LEASED})]
+
+    async def record(self, records: Sequence[Record]) -> None:
+        """Write down what became of attempts, and let go of the deliveries."""
+        columns = list(zip(*records, strict=True))
+        customers, messages, numbers, states, attempts, times, replies, hosts, tls, warned = columns
+        await self._pool.query(
+            _RECORD,
+            (
+                list(customers),
+                [str(message) for message in messages],
+                list(numbers),
+                [int(state) for state in states],
+                list(attempts),
+                list(times),
+                [text(reply) for reply in replies],
+                list(hosts),
+                list(tls),
+                list(warned),
+            ),
+        )
+
+    async def release(self, server: int, messages: Sequence[tuple[int, UUID]]) -> None:
+        """Let go of messages' deliveries that no attempt was made at."""
+        customers = [customer for customer, _ in messages]
+        ids = [str(message) for _, message in messages]
+        await self._pool.query(_RELEASE, (customers, ids, server))
+
+    async def forget_transit(self, messages: Sequence[tuple[int, UUID]]) -> None:
+        """Delete those of our own messages that have nowhere to go any more."""
+        customers = [customer for customer, _ in messages]
+        ids = [str(message) for _, message in messages]
+        await self._pool.query(_FORGET_TRANSIT, {"customers": customers, "ids": ids})
+
+    async def down(self, destination: str, next_probe_at: datetime, reply: str) -> None:
+        """The destination could not be reached."""
+        parameters = {"destination": destination, "next": next_probe_at, "reply": text(reply)}
+        await self._pool.query(_DOWN, parameters)
+
+    async def up(self, destination: str) -> None:
+        """The destination could be reached."""
+        await self._pool.query(_UP, (destination,))
+
+    async def down_list(self) -> list[Down]:
+        """The destinations that are down."""
+        return [Down(*row) for row in await self._pool.query(_DOWN_LIST)]
+
+    async def queued(
+        self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000
+    ) -> list[Delivery]:
+        """What is still to be relayed. ``destination`` is a domain or one of its hosts."""
+        parameters = {"customer": customer, "destination": destination, "limit": limit}
+        return [_delivery(row) for row in await self._pool.query(_LIST, parameters)]
+
+    async def of_message(self, customer: int, message: UUID) -> list[Delivery]:
+        """Everything that became of a message's recipients."""
+        return [_delivery(row) for row in await self._pool.query(_DELIVERIES, (customer, str(message)))]
+
+    async def retry(
+        self,
+        *,
+        customer: int | None = None,
+        destination: str | None = None,
+        delivery: tuple[int, UUID, int] | None = None,
+    ) -> int:
+        """Make deliveries due now, and return how many."""
+        of, message, number = delivery if delivery is not None else (None, None, None)
+        parameters = {
+            "customer": customer,
+            "destination": destination,
+            "of": of,
+            "message": str(message) if message else None,
+            "number": number,
+        }
+        return int((await self._pool.query(_RETRY, parameters))[0][0])
+
+    async def reissue(
+        self, customer: int, message: UUID, recipients: Sequence[tuple[str, str]]
+    ) -> int:
+        """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""
+        parameters = {
+            "customer": customer,
+            "id": str(message),
+            "recipients": [recipient for recipient, _ in recipients],
+            "destinations": [destination for _, destination in recipients],
+        }
+        added = int((await self._pool.query(_REISSUE, parameters))[0][0])
+        if recipients and not added:
+            raise Refused(f"customer {customer} has no message {message}")
+        return added
+
+    async def length(self) -> tuple[int, datetime | None, str]:
+        """Deliveries that are queued, since when the oldest, and the last words of a host."""
+        rows = await self._pool.query(_LENGTH)
+        count, oldest, reply = rows[0]
+        return int(count), oldest, reply or ""
+
+
+def read_delivery_id(value: str) -> tuple[int, UUID, int]:
+    """``customer-message-number``, as `Delivery.id` writes it. Raises `Refused`."""
+    customer, _, rest = value.partition("-")
+    message, _, number = rest.rpartition("-")
+    try:
+        return int(customer), UUID(message), int(number)
+    except ValueError as error:
+        raise Refused(f"{value!r} is not the id of a delivery") from error
+
+
+def _due(row: Row) -> Due:
+    (customer, message, number, recipient, notify, original, destination, attempts, queued_at,
+     warned, last_reply, sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns,
+     envid, size, received_at, shelf) = row  # fmt: skip
+    client = Client(address, hello, name, protocol, tls)
+    return Due(
+        customer,
+        UUID(message),
+        number,
+        Recipient(recipient, notify, original),
+        destination,
+        attempts,
+        queued_at.astimezone(UTC),
+        warned,
+        last_reply,
+        Envelope(sender, (), client, smtputf8, eightbit, returns, envid),
+        size,
+        received_at.astimezone(UTC),
+        shelf == Shelf.TRANSIT,
+    )
+
+
+def _delivery(row: Row) -> Delivery:
+    customer, message, number, recipient, destination, state, attempts, queued, next_, reply = row
+    return Delivery(
+        customer, UUID(message), number, recipient, destination, State(state), attempts,
+        queued.astimezone(UTC), next_.astimezone(UTC), reply,
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""Customers' mail domains, and the machines that their mail goes on to."""
+
+from __future__ import annotations
+
+import psycopg2.errors
+
+from mail6m.model import Domain, Host, TlsPolicy
+from mail6m.storage.errors import Refused
+from mail6m.storage.pool import Pool, Row
+
+CHANNEL = "mail6m_routes"
+"""NOTIFY goes here when a domain or a customer has changed."""
+
+_COLUMNS = "name, customer_id, hosts, tls, verify_recipients"
+
+_ADD = """
+INSERT INTO domain (customer_id, name, hosts, tls, verify_recipients)
+VALUES (%s, %s, %s, %s, %s) RETURNING name"""
+
+_FIND = f"SELECT {_COLUMNS} FROM domain WHERE name = %s"
+
+_LIST = f"""
+SELECT {_COLUMNS} FROM domain
+WHERE %(customer)s::integer IS NULL OR customer_id = %(customer)s ORDER BY name"""
+
+_REMOVE = "DELETE FROM domain WHERE name = %s RETURNING customer_id"
+
+
+class Domains:
+    """The table ``domain``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def add(self, domain: Domain) -> None:
+        """Add a domain. Raises `Refused` if it is somebody's already, or the customer nobody."""
+        hosts = [str(host) for host in domain.hosts]
+        try:
+            await self._pool.query(
+                _ADD, (domain.customer, domain.name, hosts, domain.tls, domain.verify_recipients)
+            )
+        except psycopg2.errors.UniqueViolation as error:
+            raise Refused(f"{domain.name} is already declared") from error
+        except psycopg2.errors.ForeignKeyViolation as error:
+            raise Refused(f"there is no customer {domain.customer}") from error
+
+    async def find(self, name: str) -> Domain | None:
+        """The domain of that canonical name."""
+        rows = await self._pool.query(_FIND, (name,))
+        return _domain(rows[0]) if rows else None
+
+    async def all(self, customer: int | None = None) -> list[Domain]:
+        """All domains, or a customer's, by name."""
+        return [_domain(row) for row in await self._pool.query(_LIST, {"customer": customer})]
+
+    async def remove(self, name: str) -> int:
+        """Remove a domain, and return whose it was. Raises `Refused` if it is not there."""
+        rows = await self._pool.query(_REMOVE, (name,))
+        if not rows:
+            raise Refused(f"{name} is not declared")
+        return int(rows[0][0])
+
+
+def _domain(row: Row) -> Domain:
+    name, customer, hosts, tls, verify = row
+    return Domain(name, customer, tuple(read_host(host) for host in hosts), TlsPolicy(tls), verify)
+
+
+def read_host(value: str, port: int = 25) -> Host:
+    """``NAME``, ``NAME:PORT``, ``ADDRESS`` or ``[ADDRESS]:PORT``. Raises `ValueError`."""
+    name, separator, given = value.strip().rpartition(":")
+    if value.startswith("["):
+        name, _, rest = value[1:].partition("]")
+        given = rest.removeprefix(":")
+        separator = ":" if given else ""
+    elif not separator or ":" in name:  # a name alone, or a bare IPv6 address
+        name, given, separator = value.strip(), "", ""
+    if separator:
+        if not given.isascii() or not given.isdecimal() or not 0 < int(given) < 65536:
+            raise ValueError(f"{value}: the port must be a number from 1 to 65535")
+        port = int(given)
+    if not name or any(character.isspace() or not character.isprintable() for character in name):
+        raise ValueError(f"{value!r}: a host is HOST or HOST:PORT")
+    return Host(name.lower(), port)

@@ -1,0 +1,230 @@
+"""Connections to PostgreSQL through txpostgres: shared, replaced when they die, never waited on for ever.
+
+Why not txpostgres' own pool and dead connection detector: cancelling one of their interactions
+poisons the connection for its next user, and a query sent while a connection is being re-made
+fails without need (design facts, txpostgres 2 and 4). Here a caller's cancellation stops at
+`Pool.query`, and a connection that has failed is closed and forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg2
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txpostgres import txpostgres
+
+from mail6m.storage.errors import Unavailable
+
+Row = tuple[Any, ...]
+
+# What of psycopg2's errors means that the database is away, or was too slow.
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
+
+
+class Pool:
+    """Up to ``size`` connections, opened when they are needed."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, dsn: str, size: int, timeout: float) -> None:
+        self._reactor = reactor
+        self._dsn = dsn
+        self._size = size
+        self._timeout = timeout
+        self._open = 0
+        self._idle: list[Any] = []
+        self._waiting: deque[Deferred[None]] = deque()
+        self._observers: dict[str, Callable[[], None]] = {}
+        self._listener: Any = None
+        self._listening = False
+        self._closed = False
+        self.last_error = ""
+
+    async def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+        """Run one statement (a transaction of its own), and return its rows.
+
+        Raises `Unavailable` when the database is away or too slow, `psycopg2.Error` otherwise.
+        A caller that is cancelled goes away alone: the statement runs to its end.
+        """
+        outer: Deferred[list[Row]] = Deferred()
+
+        def done(result: Any) -> None:
+            if not outer.called:
+                outer.callback(result)
+
+        ensureDeferred(self._query(sql, parameters)).addBoth(done)
+        rows: list[Row] = await outer
+        return rows
+
+    async def _query(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Row]:
+        connection = await self._acquire()
+        healthy = False
+        try:
+            rows = await self._within(connection, ensureDeferred(_run(connection, sql, parameters)))
+            healthy = True
+            return rows
+        except CancelledError as error:  # what txpostgres makes of a statement_timeout
+            healthy = True
+            self.last_error = "a statement took too long"
+            raise Unavailable(self.last_error) from error
+        except _AWAY as error:
+            self.last_error = str(error).strip()
+            raise Unavailable(self.last_error) from error
+        except psycopg2.Error as error:
+            healthy = True
+            self.last_error = str(error).strip()
+            raise
+        finally:
+            self._release(connection, healthy)
+
+    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """Run one statement without rows to fetch, and return how many it touched."""
+        rows = await self.query(
+            f"WITH touched AS ({sql} RETURNING 1) SELECT count(*) FROM touched", parameters
+        )
+        return int(rows[0][0])
+
+    def listen(self, channel: str, observer: Callable[[], None]) -> None:
+        """Call ``observer`` at every NOTIFY on ``channel``, and whenever one may have been missed."""
+        self._observers[channel] = observer
+
+    async def keep_listening(self) -> None:
+        """Make sure that the connection that listens is alive; to be called every now and then."""
+        if self._closed or not self._observers or self._listening:
+            return
+        self._listening = True
+        try:
+            if self._listener is not None:
+                try:
+                    await self._within(
+                        self._listener, ensureDeferred(_run(self._listener, "SELECT 1"))
+                    )
+                    return
+                except Exception:  # whatever it is, the connection is of no more use
+                    self._close_quietly(self._listener)
+                    self._listener = None
+            connection = await self._connect()
+            connection.addNotifyObserver(self._notified)
+            for channel in self._observers:
+                await self._within(
+                    connection, ensureDeferred(_run(connection, f"LISTEN {channel}"))
+                )
+            self._listener = connection
+            for observer in self._observers.values():
+                observer()
+        finally:
+            self._listening = False
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it comes back."""
+        self._closed = True
+        for connection in self._idle:
+            self._close_quietly(connection)
+        self._idle.clear()
+        if self._listener is not None:
+            self._close_quietly(self._listener)
+            self._listener = None
+        while self._waiting:
+            self._waiting.popleft().callback(None)
+
+    def _notified(self, notify: Any) -> None:
+        if (observer := self._observers.get(notify.channel)) is not None:
+            observer()
+
+    async def _acquire(self) -> Any:
+        while True:
+            if self._closed:
+                raise Unavailable("the database connections are closed")
+            if self._idle:
+                return self._idle.pop()
+            if self._open < self._size:
+                self._open += 1
+                try:
+                    return await self._connect()
+                except BaseException:
+                    self._open -= 1
+                    self._wake()
+                    raise
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+
+    def _release(self, connection: Any, healthy: bool) -> None:
+        if healthy and not self._closed:
+            self._idle.append(connection)
+        else:
+            self._open -= 1
+            self._close_quietly(connection)
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.called:
+                waiter.callback(None)
+                return
+
+    async def _connect(self) -> Any:
+        connection = txpostgres.Connection(reactor=self._reactor)
+        try:
+            await self._within(connection, connection.connect(self._dsn))
+            milliseconds = int(self._timeout * 1000)
+            settings = f"SET statement_timeout = {milliseconds}; SET timezone = 'UTC'"
+            await self._within(connection, ensureDeferred(_run(connection, settings)))
+        except _AWAY as error:
+            self.last_error = str(error).strip()
+            self._close_quietly(connection)
+            raise Unavailable(self.last_error) from error
+        except BaseException:
+            self._close_quietly(connection)
+            raise
+        return connection
+
+    def _within(self, connection: Any, inner: Deferred[Any]) -> Deferred[Any]:
+        """The result of ``inner``, without waiting for ever on a database that is dead.
+
+        ``statement_timeout`` ends what the server still answers for; this ends the rest, a little
+        later, by closing the connection.
+        """
+        outer: Deferred[Any] = Deferred()
+
+        def too_late() -> None:
+            self._close_quietly(connection)
+            if not outer.called:
+                outer.errback(Failure(psycopg2.OperationalError("the database does not answer")))
+
+        timer = self._reactor.callLater(self._timeout + 5, too_late)
+
+        def done(result: Any) -> None:
+            if timer.active():
+                timer.cancel()
+            if not outer.called:
+                outer.callback(result)
+
+        inner.addBoth(done)
+        return outer
+
+    def _close_quietly(self, connection: Any) -> None:
+        try:
+            connection.close()
+        except Exception as error:  # it was broken already
+            self.log.debug("closing a connection: {error}", error=error)
+
+
+async def _run(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:
+    cursor = await connection.cursor().execute(sql, parameters or None)
+    try:
+        return cursor.fetchall() if cursor.description is not None else []
+    finally:
+        cursor.close()
+
+
+def text(value: str) -> str:
+    """``value`` as PostgreSQL can store it: without NUL, and without lone surrogates."""
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,67 @@
+"""Leases: which processes are alive, and so whose deliveries are in good hands."""
+
+from __future__ import annotations
+
+from mail6m.storage.pool import Pool
+
+LEASE = 60
+"""Seconds that a process is believed alive without a sign of life."""
+
+# A process of the same name is this one's predecessor, and dead: its deliveries are due now.
+_ENLIST = """
+WITH dead AS (
+    UPDATE server SET lease_until = '-infinity' WHERE name = %(name)s RETURNING server_id
+), freed AS (
+    UPDATE delivery SET server_id = NULL, next_attempt_at = now()
+    WHERE state = 0 AND server_id IN (SELECT server_id FROM dead)
+)
+INSERT INTO server (name, lease_until) VALUES (%(name)s, now() + %(lease)s * interval '1 second')
+RETURNING server_id"""
+
+_RENEW = """
+UPDATE server SET lease_until = now() + %s * interval '1 second'
+WHERE server_id = %s RETURNING server_id"""
+
+# Those whose lease ran out: their deliveries are free again, and the rows are of no more use.
+_BURY = """
+WITH dead AS (
+    SELECT server_id FROM server WHERE lease_until < now() FOR UPDATE SKIP LOCKED
+), freed AS (
+    UPDATE delivery SET server_id = NULL, next_attempt_at = now()
+    WHERE state = 0 AND server_id IN (SELECT server_id FROM dead) RETURNING 1
+), buried AS (
+    DELETE FROM server WHERE server_id IN (SELECT server_id FROM dead)
+)
+SELECT count(*) FROM freed"""
+
+_RESIGN = """
+WITH freed AS (
+    UPDATE delivery SET server_id = NULL, next_attempt_at = now()
+    WHERE state = 0 AND server_id = %(server)s
+)
+DELETE FROM server WHERE server_id = %(server)s"""
+
+
+class Servers:
+    """The table ``server``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def enlist(self, name: str) -> int:
+        """Take a lease under ``name``, which no living process may share; the server's number."""
+        rows = await self._pool.query(_ENLIST, {"name": name, "lease": LEASE})
+        return int(rows[0][0])
+
+    async def renew(self, server: int) -> bool:
+        """Stay alive for another `LEASE`; False if it ran out and
+        somebody has buried this server, which must then enlist anew."""
+        return bool(await self._pool.query(_RENEW, (LEASE, server)))
+
+    async def bury(self) -> int:
+        """Give back what the dead had in hand: the number of deliveries."""
+        return int((await self._pool.query(_BURY))[0][0])
+
+    async def resign(self, server: int) -> None:
+        """Give back everything, at once: this process stops."""
+        await self._pool.query(_RESIGN, {"server": server})

@@ -1,0 +1,474 @@
+"""Options and wiring: the only file that knows everyone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, cast
+from uuid import UUID, uuid4
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.names.client import createResolver
+from twisted.python import usage
+from twisted.python.threadpool import ThreadPool
+
+from mail6m import __version__
+from mail6m.content import Budget, Content
+from mail6m.delivery.queue import Queue, cancel
+from mail6m.delivery.reports import Reports
+from mail6m.delivery.route import Routes
+from mail6m.directory import Directory
+from mail6m.intake import Accepted, Intake, Outgoing
+from mail6m.journal import Journal
+from mail6m.model import HOUSE
+from mail6m.reader import Reader
+from mail6m.reception import Reception
+from mail6m.seal import Keyring, master_key
+from mail6m.settings import Settings, SettingsError
+from mail6m.smtp import SmtpServerFactory
+from mail6m.storage.archive import Archive, NewMessage
+from mail6m.storage.customers import Customers
+from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
+from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
+from mail6m.storage.domains import Domains, read_host
+from mail6m.storage.embedded import Embedded
+from mail6m.storage.errors import Refused, StorageError, Unavailable
+from mail6m.storage.migrate import migrate
+from mail6m.storage.pool import Pool
+from mail6m.storage.servers import Servers
+from mail6m.tls import Certificates
+from mail6m.web.app import Web
+
+EMBEDDED = "embedded:"
+_LISTS = {"smtp", "web"}
+_PATHS = {"data", "tls_cert", "tls_key"}
+_HELP = {
+    "data": "Keys, embedded database, disc images: all state that is not in an external database.",
+    "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
+    "smtp": "Twisted server endpoint for MX traffic; may be given several times.",
+    "web": "Twisted server endpoint for the console; may be given several times.",
+    "hostname": "The name in the SMTP banner, in Received: and in bounces.",
+    "tls_cert": "PEM chain for STARTTLS; read again when it changes.",
+    "tls_key": "PEM key for STARTTLS; read again when it changes.",
+    "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
+    "postmaster": "Address that mail to postmaster without a domain goes on to.",
+    "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
+    "log_format": "text or json.",
+}
+
+
+def _parameters() -> list[list[Any]]:
+    parameters: list[list[Any]] = [["config", "c", None, "TOML file with any of these options."]]
+    for one in fields(Settings):
+        if one.name not in _LISTS:
+            default = "" if one.default is MISSING else f" [default: {one.default}]"
+            text = _HELP.get(one.name, "see docs/operations.md") + default
+            parameters.append([one.name.replace("_", "-"), None, None, text])
+    return parameters
+
+
+class Options(usage.Options):
+    """The command line of ``twistd mail6m``; every option may stand in the TOML file, too."""
+
+    synopsis = "[options]"
+    longdesc = "Receive, archive and relay mail. See docs/operations.md for what each option does."
+
+    optParameters = _parameters()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["smtp"] = []
+        self["web"] = []
+
+    def opt_smtp(self, endpoint: str) -> None:
+        """Twisted server endpoint for MX traffic; may be given several times."""
+        self["smtp"].append(endpoint)
+
+    def opt_web(self, endpoint: str) -> None:
+        """Twisted server endpoint for the console; may be given several times."""
+        self["web"].append(endpoint)
+
+    def postOptions(self) -> None:
+        """Check everything before anything starts."""
+        try:
+            self["settings"] = read_settings(self)
+        except SettingsError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+def read_settings(options: dict[str, Any]) -> Settings:
+    """The TOML file's settings under the command line's. Raises `SettingsError`."""
+    given: dict[str, Any] = {}
+    if options.get("config"):
+        given = _read_toml(Path(options["config"]))
+    for one in fields(Settings):
+        value = options.get(one.name.replace("_", "-"))
+        if value:
+            given[one.name] = value
+    values = {name: _convert(name, value) for name, value in given.items()}
+    return check(Settings(**values))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--config {path}: {error}") from error
+    known = {one.name for one in fields(Settings)}
+    named = {name.replace("-", "_"): value for name, value in table.items()}
+    if unknown := sorted(set(named) - known):
+        raise SettingsError(f"--config {path}: no such option: {', '.join(unknown)}")
+    return named
+
+
+def _convert(name: str, value: Any) -> Any:
+    kind = next(str(one.type) for one in fields(Settings) if one.name == name)
+    option = "--" + name.replace("_", "-")
+    if name in _LISTS:
+        endpoints = [value] if isinstance(value, str) else value
+        if not isinstance(endpoints, list) or not all(isinstance(e, str) for e in endpoints):
+            raise SettingsError(f"{option}: an endpoint, or a list of them, is needed")
+        return tuple(endpoints)
+    if name in _PATHS:
+        return Path(str(value))
+    try:
+        if kind == "int":
+            return int(value)
+        if kind == "float":
+            return float(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{option} {value}: a number is needed") from error
+    if not isinstance(value, str):
+        raise SettingsError(f"{option}: a text is needed")
+    return value
+
+
+def check(settings: Settings) -> Settings:
+    """The settings, if they can be used together. Raises `SettingsError`."""
+    for one in fields(Settings):
+        value = getattr(settings, one.name)
+        if isinstance(value, int | float) and value < 0:
+            raise SettingsError(f"--{one.name.replace('_', '-')} {value}: it cannot be negative")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingsError("--tls-cert and --tls-key go together")
+    if settings.log_format not in ("text", "json"):
+        raise SettingsError(f"--log-format {settings.log_format}: text or json")
+    if settings.scanner not in ("auto", "none") and settings.scanner.partition(":")[0] not in (
+        "rspamd",
+        "spamd",
+    ):
+        raise SettingsError(f"--scanner {settings.scanner}: auto, none, rspamd:URL, spamd:HOST:PORT")
+    if settings.smarthost is not None:
+        try:
+            read_host(settings.smarthost)
+        except ValueError as error:
+            raise SettingsError(f"--smarthost {error}") from error
+    if not settings.hostname.isascii() or any(c.isspace() for c in settings.hostname):
+        raise SettingsError(f"--hostname {settings.hostname}: an ASCII host name is needed")
+    return settings
+
+
+class Foundation:
+    """What the server and the operator's commands both stand on: keys, database, tables."""
+
+    log = Logger(namespace="mail6m")
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self.settings = settings
+        self._embedded: Embedded | None = None
+        self.dsn = settings.database
+
+    async def start(self) -> None:
+        """Open the data directory and the database. Raises `SettingsError` or `StorageError`."""
+        data = self.settings.data
+        try:
+            # Others may pass through, as the embedded PostgreSQL's own account must; not look in.
+            data.mkdir(mode=0o711, parents=True, exist_ok=True)
+            for private in ("keys", "spool"):
+                (data / private).mkdir(mode=0o700, exist_ok=True)
+            master = master_key(data / "keys" / "master.key")
+        except OSError as error:
+            raise SettingsError(f"--data {data}: {error.strerror}") from error
+        if self.settings.database == EMBEDDED:
+            self._embedded = Embedded(data.resolve() / "postgres")
+            self.dsn = await deferToThread(self._embedded.start)
+        applied = await deferToThread(migrate, self.dsn)
+        for name in applied:
+            self.log.info("applied migration {name}", name=name)
+        self.keyring = Keyring(master)
+        self.pool = Pool(
+            self._reactor,
+            self.dsn,
+            self.settings.database_connections,
+            self.settings.database_timeout,
+        )
+        self.customers = Customers(self.pool)
+        self.domains = Domains(self.pool)
+        self.archive = Archive(self.pool, self.dsn, self.settings.database_timeout)
+        self.deliveries = Deliveries(self.pool)
+        self.servers = Servers(self.pool)
+        self.directory = Directory(
+            self._reactor,
+            self.domains,
+            self.customers,
+            self.keyring,
+            self.settings.hostname,
+            self.settings.postmaster,
+        )
+        self.reader = Reader(self.archive, self.directory)
+        await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
+        await self.directory.key(HOUSE)  # says at once if the master key is another database's
+
+    def intake(self, outgoing: Outgoing, journal: Journal, threads: ThreadPool) -> Intake:
+        """The way in."""
+        return Intake(
+            self._reactor, self.settings, self.archive, self.directory, outgoing, journal, threads
+        )
+
+    def reports(self, intake: Intake, budget: Budget) -> Reports:
+        """Letters to senders."""
+        spool, threshold = self.settings.data / "spool", self.settings.spool_threshold
+        return Reports(
+            self.settings.hostname,
+            self.reader,
+            self.directory,
+            intake,
+            lambda: Content(budget, spool, threshold),
+            _now,
+        )
+
+    async def revive(self) -> None:
+        """Start the embedded database again, should it have died."""
+        if self._embedded is not None:
+            await deferToThread(self._embedded.start)
+
+    async def stop(self) -> None:
+        """Close the database."""
+        if hasattr(self, "pool"):
+            self.pool.close()
+        if self._embedded is not None:
+            await deferToThread(self._embedded.leave)
+
+
+class _NothingOutgoing:
+    """For the commands: what they queue is left for the servers (`mail6m.intake.Outgoing`)."""
+
+    def takes(self, destination: str, octets: int) -> int | None:
+        return None
+
+    def offer(self, accepted: Sequence[Accepted]) -> None:
+        accepted[0].content.close()
+
+    def doubt(self, messages: Sequence[NewMessage]) -> None:
+        """The servers will see for themselves."""
+
+
+async def cancel_delivery(
+    foundation: Foundation, delivery: tuple[int, UUID, int]
+) -> None:
+    """Give a delivery up, and tell its sender. Raises `Refused` if it is not to be had."""
+    threads = ThreadPool(0, 1, "seal")
+    threads.start()
+    intake = foundation.intake(_NothingOutgoing(), Journal(), threads)
+    reports = foundation.reports(intake, Budget(foundation.settings.memory_budget))
+    server = await foundation.servers.enlist(f"cancel {uuid4()}")
+    try:
+        due = await foundation.deliveries.lease_one(server, delivery)
+        if due is None:
+            raise Refused("that delivery is not in the queue, or is under way just now")
+        await cancel(due, foundation.deliveries, reports.send)
+    finally:
+        await foundation.servers.resign(server)
+        threads.stop()
+
+
+class Mail6M(Service):
+    """The whole server, as twistd runs it."""
+
+    log = Logger(namespace="mail6m")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._ports: list[IListeningPort] = []
+        self._web_ports: list[IListeningPort] = []
+        self._started: Deferred[None] | None = None
+        self._up = False
+        self._slot: IO[str] | None = None
+
+    def startService(self) -> None:
+        """Begin; what cannot be begun stops the process with one clear line."""
+        super().startService()
+        from twisted.internet import reactor
+
+        self._reactor: Any = reactor
+        self._started = ensureDeferred(self._start())
+        self._started.addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        if failure.check(SettingsError, StorageError, OSError) or "EmbeddedError" in str(failure.type):
+            self.log.critical("cannot start: {why}", why=failure.getErrorMessage())
+            print(f"mail6m: cannot start: {failure.getErrorMessage()}", file=sys.stderr)
+        else:
+            self.log.failure("cannot start", failure)
+        os.environ["MAIL6M_FAILED"] = "1"
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    async def _start(self) -> None:
+        reactor, settings = self._reactor, self.settings
+        certificates = (
+            Certificates(settings.tls_cert, settings.tls_key)
+            if settings.tls_cert is not None and settings.tls_key is not None
+            else None
+        )
+        self._foundation = foundation = Foundation(reactor, settings)
+        await foundation.start()
+        self._journal = journal = Journal()
+        self._budget = Budget(settings.memory_budget)
+        self._threads = ThreadPool(0, settings.seal_threads, "seal")
+        self._threads.start()
+        smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
+        self._queue = Queue(
+            reactor,
+            settings,
+            foundation.deliveries,
+            foundation.servers,
+            Routes(foundation.directory, createResolver(), smarthost),
+            foundation.reader,
+            journal,
+            _now,
+            self._take_slot(),
+        )
+        intake = foundation.intake(self._queue, journal, self._threads)
+        reports = foundation.reports(intake, self._budget)
+        reception = Reception(reactor, settings, foundation.directory, intake, journal, self._budget)
+        self._factory = SmtpServerFactory(
+            reactor, settings, reception, cast(Any, certificates or (lambda: None))
+        )
+        foundation.pool.listen(ROUTES_CHANNEL, foundation.directory.forget)
+        foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)
+        await self._look_after()
+        await self._queue.start(reports.send)
+        self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
+        self._care.clock = reactor
+        self._care.start(1.0, now=False)
+        web = Web(journal.registry, self._health, self._measure)
+        await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
+        await self._listen(settings.web, web.site(), self._web_ports, "web")
+        self._up = True
+        self.log.info("Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname)
+
+    async def _listen(
+        self, endpoints: Sequence[str], factory: Any, ports: list[IListeningPort], what: str
+    ) -> None:
+        for description in endpoints:
+            try:
+                port = await serverFromString(self._reactor, description).listen(factory)
+            except Exception as error:
+                raise SettingsError(f"cannot listen for {what} on {description}: {error}") from error
+            ports.append(port)
+            self.log.info("{what} on {address}", what=what, address=str(port.getHost()))
+
+    def _take_slot(self) -> str:
+        """A name that this process has to itself, and that its successor will have again."""
+        for number in range(1_000):
+            file = open(self.settings.data / f"server-{number}.lock", "w")  # noqa: SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                continue
+            self._slot = file
+            return f"{socket.gethostname()}:{self.settings.data.resolve()}:{number}"
+        raise SettingsError(f"--data {self.settings.data}: too many servers share it")
+
+    async def _look_after(self) -> None:
+        """Keep the database at hand, as far as that is in our power."""
+        try:
+            await self._foundation.pool.keep_listening()
+        except (Unavailable, OSError) as error:
+            self.log.warn("the database is away: {error}", error=error)
+            try:
+                await self._foundation.revive()
+            except Exception as error:
+                self.log.error("the embedded database does not start: {error}", error=error)
+
+    async def _health(self) -> dict[str, Any]:
+        try:
+            await self._foundation.pool.query("SELECT 1")
+            database = "ok"
+        except StorageError as error:
+            database = str(error)
+        ok = self._up and database == "ok"
+        return {"ok": ok, "version": __version__, "database": database}
+
+    async def _measure(self) -> None:
+        journal = self._journal
+        journal.sessions.set(len(self._factory.sessions))
+        journal.memory.set(self._budget.used)
+        try:
+            queued, oldest, _ = await self._foundation.deliveries.length()
+        except StorageError:
+            return
+        journal.queued.set(queued)
+        journal.oldest.set((_now() - oldest).total_seconds() if oldest is not None else 0)
+
+    def stopService(self) -> Any:
+        """Stop accepting, finish the commit in hand, say 421, give the queue back."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if not self._up:
+            if hasattr(self, "_foundation"):
+                await self._foundation.stop()
+            if hasattr(self, "_threads"):
+                self._threads.stop()
+            return
+        self._up = False
+        for port in self._ports + self._web_ports:
+            await cast(Any, port.stopListening())
+        await _at_most(self._reactor, 4.0, self._factory.shut_down())
+        await _at_most(self._reactor, 3.0, ensureDeferred(self._queue.stop()))
+        if self._care.running:
+            self._care.stop()
+        self._threads.stop()
+        await _at_most(self._reactor, 8.0, ensureDeferred(self._foundation.stop()))
+        self.log.info("Mail6M has stopped")
+
+
+async def _at_most(reactor: Any, seconds: float, work: Deferred[None]) -> None:
+    """Wait for ``work``, but not longer; it goes on by itself."""
+    enough: Deferred[None] = Deferred()
+    timer = reactor.callLater(seconds, enough.callback, None)
+
+    def done(result: Any) -> None:
+        if not enough.called:
+            timer.cancel()
+            enough.callback(None)
+
+    work.addBoth(done)
+    await enough
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def makeService(options: Options) -> Mail6M:  # noqa: N802
+    """What twistd calls."""
+    return Mail6M(options["settings"])
