@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import http.client
 import io
 import json
 import os
@@ -25,6 +26,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -159,9 +161,9 @@ class Server:
         return self._process.poll() is None
 
     def wait_ready(self) -> None:
-        """Return once SMTP greets and the console's port answers; else raise `Failure`."""
+        """Return once SMTP and HTTP answer; else raise `Failure`."""
         deadline = time.monotonic() + START_SECONDS
-        while not (_greets(self.smtp) and _answers(self.web)):
+        while not (_greets(self.smtp) and _status(self.web, "/health")):
             if not self.alive:
                 raise self.failure(f"The server ended at once (status {self._process.returncode}).")
             if time.monotonic() > deadline:
@@ -481,8 +483,9 @@ def addresses(
     web = f"http://{LOOPBACK}:{server.web}"
     page.line()
     page.line(f"SMTP         {LOOPBACK}:{server.smtp}, for anyone at {DOMAIN}")
-    page.line(f"Console      {web}/, as {ACCOUNT}, password {PASSWORD}")
-    page.line(f"Metrics      {web}/metrics")
+    if _status(server.web, "/") not in (0, HTTPStatus.NOT_FOUND):
+        page.line(f"Console      {web}/, as {ACCOUNT}, password {PASSWORD}")
+    page.line(f"Metrics      {web}/metrics, and {web}/health")
     page.line(f"Destination  {LOOPBACK}:{destination.port}, which keeps digests only")
     page.line(f"Data         {data}, with the log in {LOG_NAME}")
     look = f"--data {shlex.quote(near(data))} message list --customer {customer}"
@@ -548,10 +551,13 @@ def _greets(port: int) -> bool:
     return False
 
 
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 5):
-        return True
-    return False
+def _status(port: int, path: str) -> int:
+    """The status of an HTTP reply; 0 if there is none."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status
+    return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ passed; what is not found is asked for again each time, so that a new domain wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -21,8 +21,7 @@ OWN = "mx:"
 """Begins the name of a destination that is found by MX look-up, or through the smarthost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose mail an address's is, and where it goes on to."""
 
     customer: int
@@ -94,6 +93,15 @@ class Directory:
         domain = domain_of(self._postmaster)
         here = await self.find(domain)
         return Owner(HOUSE, domain if here is not None else OWN + domain, self._postmaster)
+
+    def known_owner(self, address: str) -> Owner | None:
+        """Whose an address is, as far as memory tells."""
+        found = self.known(domain_of(address))
+        return Owner(found.customer, found.name, address) if found is not None else None
+
+    def known_key(self, customer: int) -> bytes | None:
+        """The customer's key, if it is in memory."""
+        return self._keys.get(customer)
 
     async def key(self, customer: int) -> bytes:
         """The customer's key. Raises `Unavailable`, `Refused` or `SealError`."""

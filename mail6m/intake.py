@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -43,7 +43,7 @@ class Rejected(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """A message that is archived: its id is its queue name."""
 
@@ -145,7 +145,9 @@ class Intake:
         """The envelope as each customer may see it."""
         owners: dict[int, list[tuple[Recipient, Owner]]] = {}
         for recipient in envelope.recipients:
-            owner = await self._directory.owner(recipient.address)
+            owner = self._directory.known_owner(recipient.address)
+            if owner is None:
+                owner = await self._directory.owner(recipient.address)
             if owner is None:  # the domain was removed since RCPT: let the sender ask again
                 raise Rejected(Reply(451, "4.3.5", "A recipient's domain has just changed"))
             owners.setdefault(owner.customer, []).append((recipient, owner))
@@ -153,7 +155,7 @@ class Intake:
             [(customer, owned)] = owners.items()
             return [_Share(customer, envelope, owned, Shelf.CABINET)]
         return [
-            _Share(customer, replace(envelope, recipients=tuple(r for r, _ in owned)), owned)
+            _Share(customer, envelope._replace(recipients=tuple(r for r, _ in owned)), owned)
             for customer, owned in owners.items()
         ]
 
@@ -190,7 +192,7 @@ class Intake:
     ) -> NewMessage:
         deliveries = [
             NewDelivery(
-                replace(recipient, address=owner.address)
+                recipient._replace(address=owner.address)
                 if owner.address != recipient.address
                 else recipient,
                 owner.destination,
@@ -205,7 +207,11 @@ class Intake:
         )  # fmt: skip
 
     async def _commit(self, messages: list[NewMessage], content: Content) -> None:
-        keys = [await self._directory.key(message.customer) for message in messages]
+        keys = [
+            self._directory.known_key(message.customer)
+            or await self._directory.key(message.customer)
+            for message in messages
+        ]
         if content.in_memory and content.size <= SMALL:
             octets = content.whole()
             sha256 = hashlib.sha256(octets).digest()
@@ -237,7 +243,7 @@ class Intake:
         self._archive.store_large(bodies, slot=LANES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Share:
     customer: int
     envelope: Envelope

@@ -1,5 +1,8 @@
 """The values that every part of Mail6M speaks. Frozen, and without I/O.
 
+Those that are made several times for each message are named tuples, which are made in a third of
+the time that a frozen dataclass takes.
+
 Addresses are ``str``: a local part as it was given, ``@``, and a domain in lower case, in its
 A-label form (RFC 5890) when it is internationalised. The null sender (RFC 5321, 4.5.5) is ``""``.
 Times are aware ``datetime`` in UTC. Sizes are bytes.
@@ -10,10 +13,16 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 HOUSE = 0
 """The customer number of Mail6M itself, who owns mail to ``postmaster`` without a domain."""
+
+
+id_text = lru_cache(maxsize=8_192)(str)
+"""A message's id as text; it is asked for many times while the message passes through."""
 
 
 class Notify(enum.IntFlag):
@@ -25,8 +34,7 @@ class Notify(enum.IntFlag):
     DELAY = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who brought a message: its address, the name it gave, how the session was protected."""
 
     address: str
@@ -38,8 +46,7 @@ class Client:
     """Version and cipher, as in ``TLSv1.3 TLS_AES_256_GCM_SHA384``; empty in clear."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One forward-path of an envelope, with its DSN parameters (RFC 3461)."""
 
     address: str
@@ -49,8 +56,7 @@ class Recipient:
     """ORCPT, decoded from xtext: ``rfc822;someone@example.org``, or empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What SMTP says about a message, apart from its content (RFC 5321, 2.3.1)."""
 
     sender: str
@@ -64,8 +70,7 @@ class Envelope:
     """ENVID, decoded from xtext."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What a person knows a message by, out of its header; every field may be empty."""
 
     sender: str
@@ -74,8 +79,7 @@ class Summary:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An SMTP reply: code, enhanced status (RFC 3463; may be empty), and text of one or more lines."""
 
     code: int
@@ -112,8 +116,7 @@ class Verdict(enum.IntEnum):
     NEVER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The verdict of one attempt for one recipient, and the words of the host that gave it."""
 
     verdict: Verdict

@@ -13,7 +13,7 @@ from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.directory import Directory
 from mail6m.intake import Intake, Rejected
 from mail6m.journal import Journal
-from mail6m.model import Client, Envelope, Recipient, Reply
+from mail6m.model import Client, Envelope, Recipient, Reply, id_text
 from mail6m.settings import Settings
 from mail6m.storage.errors import Unavailable
 
@@ -78,4 +78,4 @@ class Reception:
         except Rejected as error:
             self._journal.refused(envelope.client.address, envelope.sender, error.reply)
             return error.reply
-        return Reply(250, "2.0.0", f"Archived, queued as {receipt.id}")
+        return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")

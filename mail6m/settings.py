@@ -36,8 +36,7 @@ class Settings:
     postmaster: str | None = None
     """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
     scanner: str = "auto"
-    log_format: str = "text"
-    """``text`` or ``json``."""
+    
 
     max_message_size: int = 52_428_800
     max_header_size: int = 1_048_576

@@ -67,7 +67,6 @@ _HELP = {
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
     "postmaster": "Address that mail to postmaster without a domain goes on to.",
     "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
-    "log_format": "text or json.",
 }
 
 
@@ -165,8 +164,6 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"--{one.name.replace('_', '-')} {value}: it cannot be negative")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("--tls-cert and --tls-key go together")
-    if settings.log_format not in ("text", "json"):
-        raise SettingsError(f"--log-format {settings.log_format}: text or json")
     if settings.scanner not in ("auto", "none") and settings.scanner.partition(":")[0] not in (
         "rspamd",
         "spamd",
@@ -188,7 +185,7 @@ class Foundation:
     log = Logger(namespace="mail6m")
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self.settings = settings
         self._embedded: Embedded | None = None
         self.dsn = settings.database
@@ -212,7 +209,7 @@ class Foundation:
             self.log.info("applied migration {name}", name=name)
         self.keyring = Keyring(master)
         self.pool = Pool(
-            self._reactor,
+            self.reactor,
             self.dsn,
             self.settings.database_connections,
             self.settings.database_timeout,
@@ -223,7 +220,7 @@ class Foundation:
         self.deliveries = Deliveries(self.pool)
         self.servers = Servers(self.pool)
         self.directory = Directory(
-            self._reactor,
+            self.reactor,
             self.domains,
             self.customers,
             self.keyring,
@@ -237,7 +234,7 @@ class Foundation:
     def intake(self, outgoing: Outgoing, journal: Journal, threads: ThreadPool) -> Intake:
         """The way in."""
         return Intake(
-            self._reactor, self.settings, self.archive, self.directory, outgoing, journal, threads
+            self.reactor, self.settings, self.archive, self.directory, outgoing, journal, threads
         )
 
     def reports(self, intake: Intake, budget: Budget) -> Reports:
@@ -284,7 +281,7 @@ async def cancel_delivery(
     """Give a delivery up, and tell its sender. Raises `Refused` if it is not to be had."""
     threads = ThreadPool(0, 1, "seal")
     threads.start()
-    intake = foundation.intake(_NothingOutgoing(), Journal(), threads)
+    intake = foundation.intake(_NothingOutgoing(), Journal(foundation.reactor), threads)
     reports = foundation.reports(intake, Budget(foundation.settings.memory_budget))
     server = await foundation.servers.enlist(f"cancel {uuid4()}")
     try:
@@ -308,6 +305,7 @@ class Mail6M(Service):
         self._web_ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._up = False
+        self._exit_status = 0
         self._slot: IO[str] | None = None
 
     def startService(self) -> None:
@@ -316,6 +314,7 @@ class Mail6M(Service):
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
+        reactor.addSystemEventTrigger("after", "shutdown", self._exit)  # type: ignore[attr-defined]
         self._started = ensureDeferred(self._start())
         self._started.addErrback(self._failed)
 
@@ -325,8 +324,16 @@ class Mail6M(Service):
             print(f"mail6m: cannot start: {failure.getErrorMessage()}", file=sys.stderr)
         else:
             self.log.failure("cannot start", failure)
-        os.environ["MAIL6M_FAILED"] = "1"
+        self._exit_status = 1
         self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _exit(self) -> None:
+        """Twisted ends by the signal that it got, or with 0 whatever happened; say what did."""
+        self._reactor._exitSignal = None
+        if self._exit_status:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._exit_status)
 
     async def _start(self) -> None:
         reactor, settings = self._reactor, self.settings
@@ -337,7 +344,7 @@ class Mail6M(Service):
         )
         self._foundation = foundation = Foundation(reactor, settings)
         await foundation.start()
-        self._journal = journal = Journal()
+        self._journal = journal = Journal(reactor)
         self._budget = Budget(settings.memory_budget)
         self._threads = ThreadPool(0, settings.seal_threads, "seal")
         self._threads.start()

@@ -24,6 +24,10 @@ from mail6m.tls import Encrypted
 _GOODBYE = Reply(450, "4.3.2", "The session was closed")
 
 
+class _Quiet(Factory):
+    noisy = False
+
+
 class Dispatch(Protocol):
     """Where a courier gets its work, and reports."""
 
@@ -101,7 +105,7 @@ class Courier:
         )
         self._established = Deferred()
         try:
-            await endpoint.connect(Factory.forProtocol(lambda: session))
+            await endpoint.connect(_Quiet.forProtocol(lambda: session))
         except Exception as error:
             self._established = None
             text = str(error) or type(error).__name__
@@ -112,7 +116,7 @@ class Courier:
         failure = await self._established
         if failure is not None:
             self._session = None
-        return failure, session.tls_failed
+        return failure, session.dialogue.securing
 
     def check(self, now: float) -> None:
         """Give up on silence, and close what has been idle for long; called every second."""

@@ -38,6 +38,8 @@ from mail6m.storage.servers import LEASE, Servers
 
 MOST_PENDING = 1_000
 """Consignments that a lane holds; what comes beyond waits in the database."""
+SHARE = 4
+"""Consignments waiting for which one courier is thought to be enough."""
 AT_ONCE = 200
 """Deliveries leased at a time for one destination."""
 LIMIT = 1_000
@@ -80,14 +82,14 @@ class Lane:
                     return
         self._call_couriers()
 
-    def _call_couriers(self) -> None:
-        """As many as are of use: one for every two that wait, on top of those who are busy."""
-        wanted = min(self._enough, self._on_the_way + (len(self._pending) + 1) // 2)
-        if self.down:
-            wanted = 1
-        while self._pending and len(self._couriers) < wanted and self._on_the_way * 2 < max(
-            1, len(self._pending)
-        ):
+    def _call_couriers(self, share: int = SHARE) -> None:
+        """Send out another courier if there is more waiting than those there are will soon take.
+
+        Few couriers with much to do are better than many with little: the next message's envelope
+        then travels with this one's content. Who waits for longer than a second gets more.
+        """
+        wanted = 1 if self.down else min(self._enough, -(-len(self._pending) // share))
+        while len(self._couriers) < wanted:
             courier = self._queue.new_courier(self)
             self._couriers.add(courier)
             self._on_the_way += 1
@@ -170,8 +172,10 @@ class Lane:
         """Look after the sessions; called every second."""
         for courier in list(self._couriers):
             courier.check(now)
-        if self._pending and not self._couriers:
-            self._call_couriers()
+        if self._pending:
+            busy = len(self._couriers)
+            self._enough = max(self._enough, busy)
+            self._call_couriers(share=max(1, len(self._pending) // (2 * busy + 1)))
 
     def stop(self) -> None:
         """Stop at once."""
@@ -283,6 +287,8 @@ class Queue:
             consignment.let_go()
             return
         self._unrecorded += 1
+        if not consignment.ours and self._delivered(consignment, reports_passed_on):
+            return
         ensureDeferred(self._settle(consignment, reports_passed_on)).addErrback(
             lambda failure: self.log.failure("an outcome was not recorded", failure)
         )
@@ -313,6 +319,31 @@ class Queue:
             consignment.let_go()
             self._returned.append((consignment.customer, consignment.message))
 
+    def _delivered(self, consignment: Consignment, reports_passed_on: bool) -> bool:
+        """The usual case, at the least cost: everybody has it, and nobody wants to be told."""
+        for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
+            if outcome.verdict is not Verdict.DONE:
+                return False
+            if item.recipient.notify & Notify.SUCCESS and not reports_passed_on:
+                return False
+        now = self._clock()
+        consignment.let_go()
+        self._unrecorded += len(consignment.items) - 1
+        for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
+            item.attempts += 1
+            self._journal.settled(consignment, item, outcome, State.DELIVERED, now)
+            record = _record(consignment, item, outcome, State.DELIVERED, None, False)
+            self._records.add(record).addBoth(self._recorded)
+        return True
+
+    def _recorded(self, result: Any) -> None:
+        # A failure here is one of stopping without a database: the lease will run out.
+        self._unrecorded -= 1
+        if not self._unrecorded:
+            quiet, self._quiet = self._quiet, []
+            for deferred in quiet:
+                deferred.callback(None)
+
     async def _settle(self, consignment: Consignment, reports_passed_on: bool) -> None:
         now = self._clock()
         records, failed, warned, relayed = [], [], [], []
@@ -340,11 +371,7 @@ class Queue:
         except Unavailable:
             pass  # only when stopping; the lease runs out
         finally:
-            self._unrecorded -= 1
-            if not self._unrecorded:
-                quiet, self._quiet = self._quiet, []
-                for deferred in quiet:
-                    deferred.callback(None)
+            self._recorded(None)
 
     async def _write_down(self, records: Sequence[Record]) -> None:
         pending = [self._records.add(record) for record in records]

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from uuid import UUID
 
-from mail6m.model import Envelope
+from mail6m.model import Envelope, id_text
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
@@ -25,7 +25,7 @@ def received(
     for_whom = f"\r\n\tfor <{recipient}>" if recipient else ""
     return (
         f"Received: from {hello} ({name}){tls}\r\n"
-        f"\tby {hostname} (Mail6M) with {client.protocol} id {message}{for_whom};\r\n"
+        f"\tby {hostname} (Mail6M) with {client.protocol} id {id_text(message)}{for_whom};\r\n"
         f"\t{_date(received_at.replace(microsecond=0))}\r\n"
     ).encode()
 

@@ -16,6 +16,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from mail6m.dialogue.address import write_xtext
@@ -123,6 +124,7 @@ class ClientDialogue:
         self._hostname = hostname
         self._tls_policy = tls
         self._tls = False
+        self._securing = False
         self._buffer = b""
         self._lines: list[bytes] = []
         self._out: list[bytes] = []
@@ -141,9 +143,19 @@ class ClientDialogue:
         return self._awaited[0].step.value if self._awaited else "nothing"
 
     @property
+    def awaits_end(self) -> bool:
+        """The reply to the end of data is what comes next."""
+        return bool(self._awaited) and self._awaited[0].step is Step.END
+
+    @property
     def idle(self) -> bool:
         """Ready, and nothing is under way."""
         return self.ready and not self._awaited and not self._over
+
+    @property
+    def securing(self) -> bool:
+        """STARTTLS was said, and no reply has come under TLS yet: what goes wrong is for TLS."""
+        return self._securing
 
     @property
     def can_send(self) -> bool:
@@ -230,6 +242,9 @@ class ClientDialogue:
     # Replies
 
     def _take_line(self, line: bytes) -> None:
+        if not self._lines and (known := _single_line(line)) is not None:
+            self._take_reply(known, [line[4:]])
+            return
         match = _REPLY_LINE.fullmatch(line)
         if match is None:
             self._fail(Reply(450, "4.5.2", "The host said what is not SMTP"))
@@ -245,8 +260,13 @@ class ClientDialogue:
                 self._fail(Reply(450, "4.5.2", "The host sent a reply without end"))
             return
         lines, self._lines = self._lines, []
+        self._take_reply(_read_reply(int(match[1]), lines), lines)
+
+    def _take_reply(self, reply: Reply, lines: list[bytes]) -> None:
+        if not self._awaited:
+            self._fail(reply if reply.code == 421 else _unexpected(reply))
+            return
         awaited = self._awaited.popleft()
-        reply = _read_reply(int(match[1]), lines)
         STEPS[awaited.step](self, awaited, reply, lines)
         if reply.code == 421 and not self._over:
             self._fail(reply)
@@ -276,6 +296,7 @@ class ClientDialogue:
         self._awaited.append(_Awaited(Step.EHLO))
 
     def _on_ehlo(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
+        self._securing = False
         if reply.code == 250:
             self.extensions = _read_extensions(lines[1:])
             self._consider_tls()
@@ -299,12 +320,14 @@ class ClientDialogue:
         elif offered:
             self._out.append(b"STARTTLS\r\n")
             self._awaited.append(_Awaited(Step.STARTTLS))
+            self._securing = True
         elif self._tls_policy is TlsPolicy.REQUIRED:
             self._fail(Reply(451, "4.7.4", "TLS is required, and the host does not offer it"))
         else:
             self._open()
 
     def _on_starttls(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
+        self._securing = reply.code == 220
         if reply.code == 220:
             self._events.append(TlsWanted())
         elif reply.code == 421:
@@ -415,6 +438,15 @@ STEPS: dict[Step, Callable[[ClientDialogue, _Awaited, Reply, list[bytes]], None]
 def _transfer(awaited: _Awaited) -> Transfer:
     assert awaited.transfer is not None
     return awaited.transfer
+
+
+@lru_cache(maxsize=256)
+def _single_line(line: bytes) -> Reply | None:
+    """The reply in a line that is one; hosts say the same few things all day."""
+    match = _REPLY_LINE.fullmatch(line)
+    if match is None or match[2] == b"-" or len(line) > LONGEST_LINE:
+        return None
+    return _read_reply(int(match[1]), [match[3]])
 
 
 def _read_reply(code: int, lines: list[bytes]) -> Reply:

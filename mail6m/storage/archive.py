@@ -13,9 +13,9 @@ from uuid import UUID
 import psycopg2
 from psycopg2.extensions import connection as BlockingConnection
 
-from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary
+from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary, id_text
 from mail6m.storage.errors import Refused, Unavailable
-from mail6m.storage.pool import Pool, Row, text
+from mail6m.storage.pool import Pool, Prepared, Row, text
 
 LEASED = 900
 """Seconds that others leave a delivery alone which its server has in hand."""
@@ -45,13 +45,13 @@ WITH messages AS (
         customer_id, message_id, number, recipient, notify, original, destination,
         state, attempts, queued_at, next_attempt_at, server_id)
     SELECT customer, id, number, recipient, notify, original, destination, 0, 0, now(),
-           CASE WHEN server IS NULL THEN now() ELSE now() + %s * interval '1 second' END, server
+           CASE WHEN server IS NULL THEN now() ELSE now() + %s::integer * interval '1 second' END, server
     FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::text[], %s::smallint[], %s::text[],
                 %s::text[], %s::integer[])
     AS d (customer, id, number, recipient, notify, original, destination, server)
 ), counts AS (
     INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
-    SELECT customer, shelf, %s, messages, bytes
+    SELECT customer, shelf, %s::integer, messages, bytes
     FROM unnest(%s::integer[], %s::smallint[], %s::bigint[], %s::bigint[])
     AS n (customer, shelf, messages, bytes)
     ON CONFLICT (customer_id, shelf, slot) DO UPDATE
@@ -60,6 +60,8 @@ WITH messages AS (
 _BODIES = """
 INSERT INTO body (customer_id, message_id, part, sealed)
 SELECT * FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::bytea[])"""
+
+_STORE = Prepared("store", _MESSAGES + _BODIES)
 
 _COPY = "COPY body (customer_id, message_id, part, sealed) FROM STDIN (FORMAT binary)"
 
@@ -114,7 +116,7 @@ SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint
 FROM shelf_count WHERE shelf = %s"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewDelivery:
     """A recipient to relay a new message to, and the server that has it in hand, if one has."""
 
@@ -148,10 +150,11 @@ class Archive:
         self._pool = pool
         self._dsn = dsn
         self._timeout = timeout
+        pool.prepare(_STORE)
 
     async def store(self, messages: Sequence[NewMessage], slot: int) -> None:
         """Commit messages, all or none. Raises `Unavailable`, after which they may be there."""
-        await self._pool.query(_MESSAGES + _BODIES, _metadata(messages, slot) + _bodies(messages))
+        await self._pool.query(_STORE.execute, _metadata(messages, slot) + _bodies(messages))
 
     def store_large(
         self, bodies: Sequence[tuple[NewMessage, Iterable[bytes]]], slot: int
@@ -248,7 +251,7 @@ class Archive:
 def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
     columns: list[list[Any]] = [
         [m.customer for m in messages],
-        [str(m.id) for m in messages],
+        [id_text(m.id) for m in messages],
         [int(m.shelf) for m in messages],
         [m.milliseconds for m in messages],
         [m.raw_size for m in messages],
@@ -271,7 +274,7 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         [text(m.envelope.envid) for m in messages],
     ]
     deliveries = [
-        (m.customer, str(m.id), number, text(d.recipient.address), d.recipient.notify,
+        (m.customer, id_text(m.id), number, text(d.recipient.address), d.recipient.notify,
          text(d.recipient.original), d.destination, d.server)
         for m in messages
         for number, d in enumerate(m.deliveries)
@@ -290,7 +293,7 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
 
 def _bodies(messages: Sequence[NewMessage]) -> list[Any]:
     rows = [
-        (m.customer, str(m.id), number, psycopg2.Binary(part))
+        (m.customer, id_text(m.id), number, psycopg2.Binary(part))
         for m in messages
         for number, part in enumerate(m.parts)
     ]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State
+from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State, id_text
 from mail6m.storage.archive import LEASED
 from mail6m.storage.errors import Refused
-from mail6m.storage.pool import Pool, Row, text
+from mail6m.storage.pool import Pool, Prepared, Row, text
 
 CHANNEL = "mail6m_queue"
 """NOTIFY goes here when deliveries have become due at an operator's wish."""
@@ -76,7 +76,9 @@ WITH due AS (
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
-_RECORD = """
+_RECORD = Prepared(
+    "record",
+    """
 UPDATE delivery q SET
     state = r.state, attempts = r.attempts, attempted_at = now(), server_id = NULL,
     next_attempt_at = coalesce(r.next_attempt_at, q.next_attempt_at),
@@ -84,7 +86,8 @@ UPDATE delivery q SET
 FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::smallint[], %s::integer[],
             %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::boolean[])
 AS r (customer, id, number, state, attempts, next_attempt_at, reply, host, tls, warned)
-WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state = 0"""
+WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state = 0""",
+)
 
 _RELEASE = """
 UPDATE delivery q SET server_id = NULL, next_attempt_at = now()
@@ -233,6 +236,7 @@ class Deliveries:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        pool.prepare(_RECORD)
 
     async def lease(self, server: int, *, without: Sequence[str], each: int, limit: int) -> list[Due]:
         """Take in hand what is due, at most ``each`` for a destination, but for some destinations."""
@@ -265,10 +269,10 @@ class Deliveries:
         columns = list(zip(*records, strict=True))
         customers, messages, numbers, states, attempts, times, replies, hosts, tls, warned = columns
         await self._pool.query(
-            _RECORD,
+            _RECORD.execute,
             (
                 list(customers),
-                [str(message) for message in messages],
+                [id_text(message) for message in messages],
                 list(numbers),
                 [int(state) for state in states],
                 list(attempts),

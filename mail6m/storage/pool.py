@@ -8,6 +8,7 @@ fails without need (design facts, txpostgres 2 and 4). Here a caller's cancellat
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,24 @@ Row = tuple[Any, ...]
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
+class Prepared:
+    """A statement that every connection parses and plans once, at its start.
+
+    ``sql`` says the type of each parameter: ``%s::integer[]``.
+    """
+
+    def __init__(self, name: str, sql: str) -> None:
+        types: list[str] = []
+
+        def numbered(match: re.Match[str]) -> str:
+            types.append(match[1])
+            return f"${len(types)}"
+
+        body = re.sub(r"%s::(\w+(?:\[\])?)", numbered, sql)
+        self.prepare = f"PREPARE {name} ({', '.join(types)}) AS {body}"
+        self.execute = f"EXECUTE {name} ({', '.join(f'%s::{type_}' for type_ in types)})"
+
+
 class Pool:
     """Up to ``size`` connections, opened when they are needed."""
 
@@ -43,6 +62,7 @@ class Pool:
         self._observers: dict[str, Callable[[], None]] = {}
         self._listener: Any = None
         self._listening = False
+        self._prepared: list[Prepared] = []
         self._closed = False
         self.last_error = ""
 
@@ -89,6 +109,10 @@ class Pool:
             f"WITH touched AS ({sql} RETURNING 1) SELECT count(*) FROM touched", parameters
         )
         return int(rows[0][0])
+
+    def prepare(self, statement: Prepared) -> None:
+        """Have connections that are opened from now on know this statement."""
+        self._prepared.append(statement)
 
     def listen(self, channel: str, observer: Callable[[], None]) -> None:
         """Call ``observer`` at every NOTIFY on ``channel``, and whenever one may have been missed."""
@@ -175,8 +199,12 @@ class Pool:
         try:
             await self._within(connection, connection.connect(self._dsn))
             milliseconds = int(self._timeout * 1000)
-            settings = f"SET statement_timeout = {milliseconds}; SET timezone = 'UTC'"
-            await self._within(connection, ensureDeferred(_run(connection, settings)))
+            settings = (
+                f"SET statement_timeout = {milliseconds}; SET timezone = 'UTC';"
+                "SET plan_cache_mode = force_generic_plan"
+            )
+            statements = [settings, *(statement.prepare for statement in self._prepared)]
+            await self._within(connection, ensureDeferred(_run(connection, ";\n".join(statements))))
         except _AWAY as error:
             self.last_error = str(error).strip()
             self._close_quietly(connection)
@@ -227,4 +255,6 @@ async def _run(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:
 
 def text(value: str) -> str:
     """``value`` as PostgreSQL can store it: without NUL, and without lone surrogates."""
+    if value.isascii() and "\x00" not in value:
+        return value
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
