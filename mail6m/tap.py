@@ -258,6 +258,7 @@ class Foundation:
         """Close the database."""
         if hasattr(self, "pool"):
             self.pool.close()
+            self.archive.close()
         if self._embedded is not None:
             await deferToThread(self._embedded.leave)
 
