@@ -50,7 +50,7 @@ class Batches(Generic[T]):
         failure: BaseException | None = None
         try:
             await self._commit([item for item, _ in batch], lane)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is handed to those who wait
             failure = error
         if failure is not None and len(batch) > 1 and not getattr(failure, "transient", False):
             await self._run_apart(batch, lane)
@@ -67,7 +67,7 @@ class Batches(Generic[T]):
             failure: BaseException | None = None
             try:
                 await self._commit([item], lane)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is handed to who waits
                 failure = error
             _fire(done, failure)
 

@@ -17,7 +17,8 @@ from uuid import UUID
 import argon2
 from twisted.internet import task
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import provider
 
 from mail6m import __version__
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
@@ -36,12 +37,17 @@ Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
 def main(arguments: list[str] | None = None) -> None:
     """Run one command, and exit."""
     options = parser().parse_args(arguments)
-    globalLogPublisher.addObserver(lambda event: None)  # or Twisted keeps what nobody reads
+    globalLogPublisher.addObserver(_unheard)  # or Twisted keeps what nobody reads
 
     def run(reactor: Any) -> Deferred[None]:
         return ensureDeferred(_run(reactor, options))
 
     task.react(run)
+
+
+@provider(ILogObserver)
+def _unheard(event: dict[str, Any]) -> None:
+    """For people there is one line on standard error; the server has a log."""
 
 
 async def _run(reactor: Any, options: argparse.Namespace) -> None:
@@ -319,7 +325,9 @@ def parser() -> argparse.ArgumentParser:
         return nouns.add_parser(noun, help=help_).add_subparsers(metavar="VERB", required=True)
 
     def verb(of: Any, name: str, command: Command, *, makes: bool = False) -> Any:
-        added = of.add_parser(name, help=command.__doc__, description=command.__doc__, parents=[common])
+        added = of.add_parser(
+            name, help=command.__doc__, description=command.__doc__, parents=[common]
+        )
         added.set_defaults(command=command, makes=makes)
         return added
 
@@ -339,7 +347,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--customer", type=int, required=True, metavar="N")
     one.add_argument("--to", required=True, action="append", type=_a_host, metavar="HOST[:PORT]",
                      help="the receiving machine; again for a second one")  # fmt: skip
-    one.add_argument("--tls", choices=[policy.value for policy in TlsPolicy], default="opportunistic")
+    one.add_argument(
+        "--tls", choices=[policy.value for policy in TlsPolicy], default="opportunistic"
+    )
     one.add_argument("--verify-recipients", action=argparse.BooleanOptionalAction, default=True)
     verb(domain, "list", domain_list).add_argument("--customer", type=int, metavar="N")
     verb(domain, "remove", domain_remove).add_argument("name", metavar="NAME", type=_a_domain)
@@ -353,14 +363,19 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--until", type=_moment, metavar="TIME", help="RFC 3339")
     one.add_argument("--shelf", choices=["cabinet", "cellar"])
     one.add_argument("--limit", type=_positive, default=100, metavar="K")
-    for name, command in (("export", message_export), ("reissue", message_reissue),
-                          ("delete", message_delete)):  # fmt: skip
+    acts: tuple[tuple[str, Command], ...] = (
+        ("export", message_export),
+        ("reissue", message_reissue),
+        ("delete", message_delete),
+    )
+    for name, command in acts:
         one = verb(message, name, command)
         one.add_argument("--customer", type=int, required=True, metavar="N")
         one.add_argument("--id", type=_uuid, required=True)
 
     queue = verbs("queue", "what is still to be relayed")
-    for name, command in (("list", queue_list), ("retry", queue_retry)):
+    lists: tuple[tuple[str, Command], ...] = (("list", queue_list), ("retry", queue_retry))
+    for name, command in lists:
         one = verb(queue, name, command)
         one.add_argument("--customer", type=int, metavar="N")
         one.add_argument("--destination", metavar="HOST", help="a domain, or a receiving machine")

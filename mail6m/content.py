@@ -1,4 +1,4 @@
-"""A message's content while it is in hand: in memory while it is small and there is room, else in a file."""
+"""A message's content while it is in hand: in memory while there is room, else in a file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Content:
 
     def _roll_over(self) -> None:
         # Unbuffered: what is here comes in large pieces, and a full disk must show itself at once.
-        self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)
+        self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
         for piece in self._pieces:
             self._file.write(piece)
         self._give_back()

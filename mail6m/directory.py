@@ -1,4 +1,4 @@
-"""Who is a customer here: the owner of an address, and the owner's key. Kept in memory, by day's light.
+"""Who is a customer here: the owner of an address, and the owner's key.
 
 What is found is kept until the database says that something has changed (NOTIFY), or a minute has
 passed; what is not found is asked for again each time, so that a new domain works at once.

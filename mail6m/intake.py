@@ -63,7 +63,7 @@ class Outgoing(Protocol):
     """The way out, as the way in sees it."""
 
     def takes(self, destination: str, octets: int) -> int | None:
-        """This server's number, if a new delivery can go out at once; else it is left in the queue."""
+        """This server's number, if a delivery can go out at once; else it waits in the queue."""
 
     def offer(self, accepted: Sequence[Accepted]) -> None:
         """These have been committed in this server's name. Closes the content when it is done."""
@@ -167,7 +167,9 @@ class Intake:
         messages: list[NewMessage] = []
         try:
             for share in shares:
-                messages.append(self._new_message(share, message_id, milliseconds, summary, content))
+                messages.append(
+                    self._new_message(share, message_id, milliseconds, summary, content)
+                )
             await self._commit(messages, content)
         except Exception as error:
             self._outgoing.doubt(messages)

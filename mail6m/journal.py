@@ -19,7 +19,6 @@ from mail6m.delivery.consignment import Consignment, Item
 from mail6m.model import Outcome, Reply, State, id_text
 from mail6m.storage.archive import NewMessage
 
-
 _DELAYS = (0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 
 
@@ -49,7 +48,9 @@ class Journal:
             "mail6m_queue_oldest_seconds", "Age of the oldest of them", registry=self.registry
         )
         self.destinations_down = Gauge(
-            "mail6m_destinations_down", "Destinations that cannot be reached", registry=self.registry
+            "mail6m_destinations_down",
+            "Destinations that cannot be reached",
+            registry=self.registry,
         )
         self.sessions = Gauge("mail6m_smtp_sessions", "SMTP sessions open", registry=self.registry)
         self.memory = Gauge(
@@ -80,7 +81,7 @@ class Journal:
             self._clock.callLater(0, self._write)
 
     def _write(self) -> None:
-        """One event for the lines of one turn of the reactor: an event costs more than a message."""
+        """One event for the lines of one turn: an event costs more than all the rest of it."""
         lines, self._lines = self._lines, []
         self.log.info("{text}", text="\n".join(lines), lines=lines)
 
@@ -103,7 +104,11 @@ class Journal:
     def collect(self) -> Iterator[Metric]:
         """For prometheus-client: the figures as they stand."""
         for name, text, value in (
-            ("mail6m_accepted_messages", "Messages archived, one for each customer", self._messages),
+            (
+                "mail6m_accepted_messages",
+                "Messages archived, one for each customer",
+                self._messages,
+            ),
             ("mail6m_accepted_raw_bytes", "Their size as received", self._raw),
             ("mail6m_accepted_stored_bytes", "Their size as stored", self._stored),
         ):

@@ -80,7 +80,7 @@ class Summary(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An SMTP reply: code, enhanced status (RFC 3463; may be empty), and text of one or more lines."""
+    """An SMTP reply: code, enhanced status (RFC 3463; may be empty), and lines of text."""
 
     code: int
     status: str
@@ -91,7 +91,7 @@ class Reply(NamedTuple):
 
 
 class Shelf(enum.IntEnum):
-    """Where a message stands. `TRANSIT` is mail that Mail6M wrote itself: kept only until it is gone."""
+    """Where a message stands. `TRANSIT` is mail of Mail6M's own: kept only until it is gone."""
 
     CABINET = 0
     CELLAR = 1

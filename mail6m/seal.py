@@ -78,7 +78,7 @@ class Keyring:
         return nonce + self._master.encrypt(nonce, os.urandom(32), _owner(customer))
 
     def unwrap(self, customer: int, wrapped: bytes) -> bytes:
-        """The customer's key. Raises `SealError` if the master key is not the one it was made with."""
+        """The customer's key. Raises `SealError` if it was wrapped with another master key."""
         try:
             return self._master.decrypt(wrapped[:12], wrapped[12:], _owner(customer))
         except InvalidTag as error:
@@ -97,7 +97,9 @@ def seal(key: bytes, message: UUID, content: bytes, quality: int) -> list[bytes]
     return list(_sealed(key, message, [brotli.compress(content, quality=quality)]))
 
 
-def seal_pieces(key: bytes, message: UUID, pieces: Iterable[bytes], quality: int) -> Iterator[bytes]:
+def seal_pieces(
+    key: bytes, message: UUID, pieces: Iterable[bytes], quality: int
+) -> Iterator[bytes]:
     """The sealed parts of a content of any size, in bounded memory."""
     return _sealed(key, message, _compressed(pieces, quality))
 

@@ -1,6 +1,6 @@
 """Every knob, once: its name, its unit, its default.
 
-The names are those of the command line's options (with ``-`` for ``_``) and of the TOML file's keys.
+The names are those of the command line's options and of the TOML file's keys, with ``-`` for ``_``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ class Settings:
     postmaster: str | None = None
     """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
     scanner: str = "auto"
-    
 
     max_message_size: int = 52_428_800
     max_header_size: int = 1_048_576

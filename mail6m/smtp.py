@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol as Interface, cast
+from typing import Any, cast
+from typing import Protocol as Interface
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,7 +21,6 @@ from twisted.internet.interfaces import (
     IOpenSSLContextFactory,
     IPushProducer,
     IReactorTime,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
@@ -64,6 +64,8 @@ class Admission(Interface):
 @implementer(IHandshakeListener)
 class SmtpServer(Protocol):
     """One session with a client."""
+
+    transport: Any
 
     def __init__(self, factory: SmtpServerFactory, address: str) -> None:
         self.factory: SmtpServerFactory = factory
@@ -126,10 +128,10 @@ class SmtpServer(Protocol):
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
                 self._paused = True
-                cast(Any, self.transport).pauseProducing()
+                self.transport.pauseProducing()
         elif self._paused:
             self._paused = False
-            cast(Any, self.transport).resumeProducing()
+            self.transport.resumeProducing()
 
     def _answer(self, reply: Reply) -> None:
         now = self.factory.clock.seconds()
@@ -183,7 +185,7 @@ class SmtpServer(Protocol):
         self.transport.write(self._dialogue.data_to_send())
         context = self.factory.tls()
         assert context is not None
-        cast(ITCPTransport, self.transport).startTLS(context)  # type: ignore[call-arg, attr-defined]
+        self.transport.startTLS(context)
         self._dialogue.tls_started()
 
     def _on_closed(self, event: receiving.Closed) -> None:
@@ -221,7 +223,7 @@ class SmtpServer(Protocol):
         dialogue, settings = self._dialogue, self.factory.settings
         if dialogue.state is State.CLOSED:
             if now > self._deadline:  # it does not even read our goodbye
-                cast(Any, self.transport).abortConnection()
+                self.transport.abortConnection()
         elif dialogue.waiting:
             self._window, self._window_octets = now, 0
             self._touch(now)
@@ -307,7 +309,7 @@ class SmtpServerFactory(ServerFactory):
         if self._watch.running and not self.sessions:
             self._watch.stop()
 
-    def buildProtocol(self, addr: IAddress | None) -> SmtpServer:  # noqa: D102
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: D102
         return SmtpServer(self, getattr(addr, "host", None) or "local")
 
     def new_dialogue(self) -> ServerDialogue:
@@ -371,6 +373,8 @@ class SessionOwner(Interface):
 class SmtpClient(Protocol):
     """One session with a receiving machine."""
 
+    transport: Any
+
     def __init__(
         self,
         dialogue: sending.ClientDialogue,
@@ -423,7 +427,7 @@ class SmtpClient(Protocol):
             if isinstance(event, sending.TlsWanted):
                 self.flush()
                 self._handshaking = True
-                cast(Any, self.transport).startTLS(self._context)
+                self.transport.startTLS(self._context)
             else:
                 self._owner.on_event(event)
         self.flush()
@@ -441,12 +445,12 @@ class SmtpClient(Protocol):
 
     def begin_content(self) -> None:
         """A large content follows: have the transport say when it is full."""
-        cast(Any, self.transport).registerProducer(self, True)
+        self.transport.registerProducer(self, True)
 
     def end_content(self) -> None:
         """The large content is all there."""
         if not self._over:
-            cast(Any, self.transport).unregisterProducer()
+            self.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:  # noqa: D102
         if self._full is None:
@@ -482,7 +486,7 @@ class SmtpClient(Protocol):
     def abort(self, reply: Reply) -> None:
         """Close the connection at once."""
         self._lost_because = self._lost_because or reply
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
 
 def send_now(transport: Any, data: bytes) -> None:
@@ -529,4 +533,4 @@ def _already_said(transport: Any) -> bytes:
 
 def _why(reason: Failure) -> str:
     text = reason.getErrorMessage().strip()
-    return (text or reason.type.__name__)[:200]
+    return (text or type(reason.value).__name__)[:200]

@@ -18,7 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.names.client import createResolver
@@ -89,7 +89,7 @@ class Options(usage.Options):
     optParameters = _parameters()
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self["smtp"] = []
         self["web"] = []
 
@@ -168,7 +168,9 @@ def check(settings: Settings) -> Settings:
         "rspamd",
         "spamd",
     ):
-        raise SettingsError(f"--scanner {settings.scanner}: auto, none, rspamd:URL, spamd:HOST:PORT")
+        raise SettingsError(
+            f"--scanner {settings.scanner}: auto, none, rspamd:URL, spamd:HOST:PORT"
+        )
     if settings.smarthost is not None:
         try:
             read_host(settings.smarthost)
@@ -276,9 +278,7 @@ class _NothingOutgoing:
         """The servers will see for themselves."""
 
 
-async def cancel_delivery(
-    foundation: Foundation, delivery: tuple[int, UUID, int]
-) -> None:
+async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int]) -> None:
     """Give a delivery up, and tell its sender. Raises `Refused` if it is not to be had."""
     threads = ThreadPool(0, 1, "seal")
     threads.start()
@@ -311,16 +311,18 @@ class Mail6M(Service):
 
     def startService(self) -> None:
         """Begin; what cannot be begun stops the process with one clear line."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
-        reactor.addSystemEventTrigger("after", "shutdown", self._exit)  # type: ignore[attr-defined]
+        reactor.addSystemEventTrigger("after", "shutdown", self._exit)
         self._started = ensureDeferred(self._start())
         self._started.addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(SettingsError, StorageError, OSError) or "EmbeddedError" in str(failure.type):
+        if failure.check(SettingsError, StorageError, OSError) or "EmbeddedError" in str(
+            failure.type
+        ):
             self.log.critical("cannot start: {why}", why=failure.getErrorMessage())
             print(f"mail6m: cannot start: {failure.getErrorMessage()}", file=sys.stderr)
         else:
@@ -363,7 +365,9 @@ class Mail6M(Service):
         )
         intake = foundation.intake(self._queue, journal, self._threads)
         reports = foundation.reports(intake, self._budget)
-        reception = Reception(reactor, settings, foundation.directory, intake, journal, self._budget)
+        reception = Reception(
+            reactor, settings, foundation.directory, intake, journal, self._budget
+        )
         self._factory = SmtpServerFactory(
             reactor, settings, reception, cast(Any, certificates or (lambda: None))
         )
@@ -378,7 +382,9 @@ class Mail6M(Service):
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         self._up = True
-        self.log.info("Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname)
+        self.log.info(
+            "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
+        )
 
     async def _listen(
         self, endpoints: Sequence[str], factory: Any, ports: list[IListeningPort], what: str
@@ -387,14 +393,16 @@ class Mail6M(Service):
             try:
                 port = await serverFromString(self._reactor, description).listen(factory)
             except Exception as error:
-                raise SettingsError(f"cannot listen for {what} on {description}: {error}") from error
+                raise SettingsError(
+                    f"cannot listen for {what} on {description}: {error}"
+                ) from error
             ports.append(port)
             self.log.info("{what} on {address}", what=what, address=str(port.getHost()))
 
     def _take_slot(self) -> str:
         """A name that this process has to itself, and that its successor will have again."""
         for number in range(1_000):
-            file = open(self.settings.data / f"server-{number}.lock", "w")  # noqa: SIM115
+            file = (self.settings.data / f"server-{number}.lock").open("w")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -408,11 +416,11 @@ class Mail6M(Service):
         """Keep the database at hand, as far as that is in our power."""
         try:
             await self._foundation.pool.keep_listening()
-        except (Unavailable, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - an exception would end this care for good
             self.log.warn("the database is away: {error}", error=error)
             try:
                 await self._foundation.revive()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the next second may fare better
                 self.log.error("the embedded database does not start: {error}", error=error)
 
     async def _health(self) -> dict[str, Any]:
@@ -437,7 +445,7 @@ class Mail6M(Service):
 
     def stopService(self) -> Any:
         """Stop accepting, finish the commit in hand, say 421, give the queue back."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
@@ -477,6 +485,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def makeService(options: Options) -> Mail6M:  # noqa: N802
+def makeService(options: Options) -> Mail6M:
     """What twistd calls."""
     return Mail6M(options["settings"])

@@ -58,8 +58,9 @@ class Certificates:
             )
             options.getContext()
         except (OSError, crypto.Error, SSL.Error, IndexError, ValueError) as error:
+            why = str(error) or "not a PEM chain and key"
             raise SettingsError(
-                f"--tls-cert {self._chain} and --tls-key {self._key}: {error or 'not a PEM chain and key'}"
+                f"--tls-cert {self._chain} and --tls-key {self._key}: {why}"
             ) from error
         return options
 
@@ -73,10 +74,12 @@ class Encrypted:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: D102, N802, N803
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: D102
         cls = type(self)
         if cls._context is None:
-            cls._context = ssl.CertificateOptions(raiseMinimumTo=ssl.TLSVersion.TLSv1_2).getContext()
+            cls._context = ssl.CertificateOptions(
+                raiseMinimumTo=ssl.TLSVersion.TLSv1_2
+            ).getContext()
         connection = SSL.Connection(cls._context, None)
         if self._name and not self._name.replace(".", "").isdigit() and ":" not in self._name:
             connection.set_tlsext_host_name(self._name.encode("ascii", "replace"))

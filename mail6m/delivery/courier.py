@@ -38,7 +38,10 @@ class Dispatch(Protocol):
         """Every item of it has an outcome."""
 
     def reached(self) -> None:
-        """The host has answered: it is up."""
+        """A host has taken the session."""
+
+    def served(self) -> None:
+        """The host has answered in a transaction: it is up."""
 
     def ended(self, courier: Courier, reply: Reply) -> None:
         """The session is over; what was in hand has been settled."""
@@ -65,8 +68,10 @@ class Courier:
         self._idle_since = 0.0
         self.reached = False
         """It has had a session."""
-        self.served = 0
-        """Transactions that the host has answered."""
+        self.served = False
+        """The host has answered in a transaction: with a verdict, or by asking for the content."""
+        self.in_vain = False
+        """It lost its session with a message in hand, before it was served."""
 
     @property
     def ready(self) -> bool:
@@ -106,7 +111,7 @@ class Courier:
         self._established = Deferred()
         try:
             await endpoint.connect(_Quiet.forProtocol(lambda: session))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - Twisted's and OpenSSL's, of many kinds
             self._established = None
             text = str(error) or type(error).__name__
             return Reply(451, "4.4.1", f"Cannot connect to {host}: {text}"[:400]), False
@@ -183,9 +188,10 @@ class Courier:
                 self._dispatch.reached()
                 self.work()
             case sending.ContentWanted(transfer):
+                self._note_service()
                 self._send_content(transfer)
             case sending.TransferEnded(transfer):
-                self.served += 1
+                self._note_service()
                 self._settle(transfer)
                 self.work()
             case sending.SessionFailed(reply):
@@ -194,12 +200,18 @@ class Courier:
                 if session is not None:
                     session.close(reply)
 
+    def _note_service(self) -> None:
+        if not self.served:
+            self.served = True
+            self._dispatch.served()
+
     def on_lost(self, reply: Reply) -> None:
         """See `mail6m.smtp.SessionOwner`."""
         established, self._established = self._established, None
         if established is not None:  # it never got as far as being ready
             established.callback(reply)
             return
+        self.in_vain = bool(self._in_hand) and not self.served
         for transfer in list(self._in_hand):
             transfer.settle(_as_transient(reply))
             self._settle(transfer)
@@ -232,6 +244,7 @@ class Courier:
         if shared is not None and shared.content.in_memory:
             session.dialogue.content(trace + shared.content.whole())
             session.dialogue.end_content(transfer)
+            session.wait()
             # The envelope of the next message goes in the same packet as this content.
             self.work()
         else:
@@ -250,7 +263,7 @@ class Courier:
                 if not await session.room():
                     return
             session.dialogue.end_content(transfer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Half a message must not end with a dot: only breaking off tells the host so.
             self.log.failure("message {id} cannot be read back", id=consignment.message)
             session.abort(Reply(451, "4.3.0", f"The message cannot be read back: {error}"))

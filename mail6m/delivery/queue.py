@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -82,14 +83,15 @@ class Lane:
                     return
         self._call_couriers()
 
-    def _call_couriers(self, share: int = SHARE) -> None:
+    def _call_couriers(self, at_least: int = 0) -> None:
         """Send out another courier if there is more waiting than those there are will soon take.
 
         Few couriers with much to do are better than many with little: the next message's envelope
         then travels with this one's content. Who waits for longer than a second gets more.
         """
-        wanted = 1 if self.down else min(self._enough, -(-len(self._pending) // share))
-        while len(self._couriers) < wanted:
+        of_use = max(at_least, -(-len(self._pending) // SHARE))
+        wanted = min(1 if self.down else self._enough, of_use)
+        while self._pending and len(self._couriers) < wanted:
             courier = self._queue.new_courier(self)
             self._couriers.add(courier)
             self._on_the_way += 1
@@ -123,37 +125,38 @@ class Lane:
     def reached(self) -> None:
         """See `Dispatch`."""
         self._on_the_way -= 1
+        self._enough = self._queue.settings.relay_sessions
+
+    def served(self) -> None:
+        """See `Dispatch`."""
+        self.failures = 0
         if self.down:
             self.down = False
             self.log.info("{destination} is back", destination=self.name)
             self._queue.is_up(self.name)
-        self.failures = 0
-        self._enough = self._queue.settings.relay_sessions
 
     def ended(self, courier: Courier, reply: Reply) -> None:
         """See `Dispatch`."""
         self._couriers.discard(courier)
-        if courier.reached:
-            if courier.served or self._couriers:
-                self._call_couriers()
-                return
-        else:
+        if not courier.reached:
             self._on_the_way -= 1
             if any(other.reached for other in self._couriers):
                 # The host takes no more sessions than it has: that will do.
                 self._enough = max(1, len(self._couriers))
                 return
-        self._close(reply)
-
-    def _close(self, reply: Reply) -> None:
-        """The destination cannot be reached: one message has been tried, the others have not."""
-        if self._couriers:  # others are still trying: the last of them will say
+        elif not courier.in_vain:
+            self._call_couriers()
             return
+        if not self._couriers:  # else others are still trying: the last of them will say
+            self._close(reply, tried=courier.reached)
+
+    def _close(self, reply: Reply, *, tried: bool) -> None:
+        """The destination is down: one message has been tried, or counts as tried; no others."""
         self.down = True
         self.failures += 1
-        self._queue.is_down(self, reply)
-        if self._pending:
-            self._settle_one(self._pending.popleft(), reply)
+        next_probe_at = self._queue.is_down(self, reply)
+        if self._pending and not tried:
+            self._settle_one(self._pending.popleft(), reply, next_probe_at)
         if self._pending:
             waiting, self._pending = list(self._pending), deque()
             self._queue.give_back(waiting)
@@ -163,10 +166,12 @@ class Lane:
         for consignment in waiting:
             self._settle_one(consignment, reply)
 
-    def _settle_one(self, consignment: Consignment, reply: Reply) -> None:
+    def _settle_one(
+        self, consignment: Consignment, reply: Reply, next_at: datetime | None = None
+    ) -> None:
         verdict = Verdict.NEVER if reply.code >= 500 else Verdict.LATER
         consignment.outcomes = [Outcome(verdict, reply)] * len(consignment.items)
-        self._queue.settled(consignment, False)
+        self._queue.settled(consignment, False, next_at)
 
     def check(self, now: float) -> None:
         """Look after the sessions; called every second."""
@@ -174,8 +179,7 @@ class Lane:
             courier.check(now)
         if self._pending:
             busy = len(self._couriers)
-            self._enough = max(self._enough, busy)
-            self._call_couriers(share=max(1, len(self._pending) // (2 * busy + 1)))
+            self._call_couriers(at_least=busy + min(len(self._pending), busy + 1))
 
     def stop(self) -> None:
         """Stop at once."""
@@ -213,8 +217,7 @@ class Queue:
         self._report: Report | None = None
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
-        self._doubtful: list[tuple[int, Any]] = []
-        self._returned: list[tuple[int, Any]] = []
+        self._returned: list[tuple[int, UUID, str]] = []
         self._records: Batches[Record] = Batches(reactor, self._commit, lanes=1, most=1_000)
         self._reporting: set[Deferred[None]] = set()
         self._stopping = False
@@ -277,25 +280,34 @@ class Queue:
 
     def doubt(self, messages: Sequence[NewMessage]) -> None:
         """See `mail6m.intake.Outgoing`."""
-        self._doubtful.extend((message.customer, message.id) for message in messages)
+        self._returned.extend(
+            (message.customer, message.id, delivery.destination)
+            for message in messages
+            for delivery in message.deliveries
+        )
 
     # From the lanes
 
-    def settled(self, consignment: Consignment, reports_passed_on: bool) -> None:
-        """Write down what became of a consignment, after telling its sender if need be."""
+    def settled(
+        self, consignment: Consignment, reports_passed_on: bool, next_at: datetime | None = None
+    ) -> None:
+        """Write down what became of a consignment, after telling its sender if need be.
+
+        ``next_at``, when it is known, goes before the schedule for what is to be tried again.
+        """
         if self._stopping and all(o.verdict is Verdict.LATER for o in consignment.outcomes):
             consignment.let_go()
             return
         self._unrecorded += 1
         if not consignment.ours and self._delivered(consignment, reports_passed_on):
             return
-        ensureDeferred(self._settle(consignment, reports_passed_on)).addErrback(
+        ensureDeferred(self._settle(consignment, reports_passed_on, next_at)).addErrback(
             lambda failure: self.log.failure("an outcome was not recorded", failure)
-        )
+        ).addBoth(self._recorded)
 
-    def is_down(self, lane: Lane, reply: Reply) -> None:
-        """A destination cannot be reached."""
-        next_probe_at = next_probe(lane.failures, self._clock(), random.random())
+    def is_down(self, lane: Lane, reply: Reply) -> datetime:
+        """A destination cannot be reached; the time of the next probe."""
+        next_probe_at = next_probe(lane.failures, self._clock(), _jitter())
         self.log.warn(
             "{destination} cannot be reached, next try at {at}: {reply}",
             destination=lane.name,
@@ -303,6 +315,7 @@ class Queue:
             reply=str(reply),
         )
         self._in_background(self._deliveries.down(lane.name, next_probe_at, str(reply)))
+        return next_probe_at
 
     def is_up(self, destination: str) -> None:
         """A destination can be reached again: what waits for it is due."""
@@ -317,7 +330,9 @@ class Queue:
         """These wait in the database for better times."""
         for consignment in consignments:
             consignment.let_go()
-            self._returned.append((consignment.customer, consignment.message))
+            self._returned.append(
+                (consignment.customer, consignment.message, consignment.destination)
+            )
 
     def _delivered(self, consignment: Consignment, reports_passed_on: bool) -> bool:
         """The usual case, at the least cost: everybody has it, and nobody wants to be told."""
@@ -344,14 +359,15 @@ class Queue:
             for deferred in quiet:
                 deferred.callback(None)
 
-    async def _settle(self, consignment: Consignment, reports_passed_on: bool) -> None:
+    async def _settle(
+        self, consignment: Consignment, reports_passed_on: bool, given: datetime | None
+    ) -> None:
         now = self._clock()
         records, failed, warned, relayed = [], [], [], []
         for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
             item.attempts += 1
-            state, next_at = settle(
-                outcome.verdict, item.attempts, now, item.queued_at, random.random()
-            )
+            state, next_at = settle(outcome.verdict, item.attempts, now, item.queued_at, _jitter())
+            next_at = next_at and (given or next_at)
             self._journal.settled(consignment, item, outcome, state, now)
             warn = state is State.QUEUED and not item.warned and warning_due(item.queued_at, now)
             if state in (State.FAILED, State.EXPIRED):
@@ -370,8 +386,6 @@ class Queue:
                 await self._deliveries.forget_transit([(consignment.customer, consignment.message)])
         except Unavailable:
             pass  # only when stopping; the lease runs out
-        finally:
-            self._recorded(None)
 
     async def _write_down(self, records: Sequence[Record]) -> None:
         pending = [self._records.add(record) for record in records]
@@ -379,7 +393,7 @@ class Queue:
             await done
 
     async def _tell(self, consignment: Consignment, failed: Any, warned: Any, relayed: Any) -> None:
-        """Reports go into the queue before the outcome is written down: twice at worst, never not."""
+        """A report is queued before the outcome is recorded: it goes twice at worst, never not."""
         assert self._report is not None
         told: tuple[tuple[Action, Any], ...] = (
             ("failed", failed),
@@ -409,7 +423,8 @@ class Queue:
             except Unavailable:
                 if self._stopping:
                     raise
-                await deferLater(self._reactor, 1.0)
+                # Soon, since what is not written down is sent again if we die now.
+                await deferLater(self._reactor, 0.2)
 
     # Looking for what is due
 
@@ -428,7 +443,7 @@ class Queue:
             await self._poll()
         except Unavailable as error:
             self.log.debug("the queue waits for the database: {error}", error=error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next look may fare better
             self.log.failure("the queue could not be looked through")
         finally:
             self._polling = False
@@ -460,19 +475,19 @@ class Queue:
             await self._look_after_late(server)
 
     async def _keep_lease(self, now: float) -> None:
-        if now - self._buried > BURY_EVERY:
-            self._buried = now
-            await self._servers.bury()
+        # First ourselves: a database that was away for longer than a lease is no death of ours.
         if self._server is not None and now - self._renewed > LEASE / 4:
             if not await self._servers.renew(self._server):
                 self.log.warn("this server was away for so long that it was given up")
                 self._server = await self._servers.enlist(self._name)
             self._renewed = now
+        if now - self._buried > BURY_EVERY:
+            self._buried = now
+            await self._servers.bury()
 
     async def _release(self, server: int) -> None:
-        if self._doubtful or self._returned:
-            released = self._doubtful + self._returned
-            self._doubtful, self._returned = [], []
+        if self._returned:
+            released, self._returned = self._returned, []
             try:
                 await self._deliveries.release(server, released)
             except BaseException:
@@ -516,6 +531,10 @@ class Queue:
                 self.log.failure("the queue's book-keeping failed", failure)
 
         ensureDeferred(work).addErrback(failed)
+
+
+def _jitter() -> float:
+    return random.random()  # noqa: S311 - so that retries do not all come at once
 
 
 async def cancel(due: Due, deliveries: Deliveries, report: Report) -> None:

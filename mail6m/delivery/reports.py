@@ -62,7 +62,9 @@ class Reports:
         Raises `mail6m.intake.Rejected` when it cannot be queued now.
         """
         sender = consignment.envelope.sender
-        wanted = [(item, outcome) for item, outcome in items if wants(item.recipient.notify, action)]
+        wanted = [
+            (item, outcome) for item, outcome in items if wants(item.recipient.notify, action)
+        ]
         if not sender or not wanted:
             return
         now = self._clock()
@@ -125,7 +127,9 @@ class Reports:
             return whole[: header_end(whole)][:LARGEST_HEADER], whole
         head = consignment.header
         if head is None:
-            head = await self._reader.head(consignment.customer, consignment.message, LARGEST_HEADER)
+            head = await self._reader.head(
+                consignment.customer, consignment.message, LARGEST_HEADER
+            )
             head = head[: header_end(head)]
         return head[:LARGEST_HEADER], None
 

@@ -267,10 +267,12 @@ class ClientDialogue:
             self._fail(reply if reply.code == 421 else _unexpected(reply))
             return
         awaited = self._awaited.popleft()
-        STEPS[awaited.step](self, awaited, reply, lines)
-        if reply.code == 421 and not self._over:
+        if reply.code == 421:  # the host closes, whatever it was asked (RFC 5321, 3.8)
+            self._securing = awaited.step is Step.STARTTLS
             self._fail(reply)
-        elif self._unsaid and not self._over and self._stuffing is None:
+            return
+        STEPS[awaited.step](self, awaited, reply, lines)
+        if self._unsaid and not self._over and self._stuffing is None:
             self._say_next()
 
     def _say_next(self) -> None:
@@ -330,8 +332,6 @@ class ClientDialogue:
         self._securing = reply.code == 220
         if reply.code == 220:
             self._events.append(TlsWanted())
-        elif reply.code == 421:
-            self._fail(reply)
         elif self._tls_policy is TlsPolicy.REQUIRED:
             self._fail(Reply(451, "4.7.4", f"TLS is required, and the host said: {reply}"))
         else:

@@ -45,7 +45,8 @@ WITH messages AS (
         customer_id, message_id, number, recipient, notify, original, destination,
         state, attempts, queued_at, next_attempt_at, server_id)
     SELECT customer, id, number, recipient, notify, original, destination, 0, 0, now(),
-           CASE WHEN server IS NULL THEN now() ELSE now() + %s::integer * interval '1 second' END, server
+           now() + CASE WHEN server IS NULL THEN 0 ELSE %s::integer END * interval '1 second',
+           server
     FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::text[], %s::smallint[], %s::text[],
                 %s::text[], %s::integer[])
     AS d (customer, id, number, recipient, notify, original, destination, server)
@@ -67,7 +68,8 @@ _COPY = "COPY body (customer_id, message_id, part, sealed) FROM STDIN (FORMAT bi
 
 _COLUMNS = """
     m.customer_id, m.message_id, m.received_at, m.sender, m.recipients, m.header_from,
-    m.header_to, m.subject, m.header_message_id, m.raw_size, m.stored_size, m.sha256, m.spam, m.shelf"""
+    m.header_to, m.subject, m.header_message_id, m.raw_size, m.stored_size, m.sha256, m.spam,
+    m.shelf"""
 
 _GET = f"SELECT {_COLUMNS} FROM message m WHERE customer_id = %s AND message_id = %s"
 
@@ -157,9 +159,7 @@ class Archive:
         """Commit messages, all or none. Raises `Unavailable`, after which they may be there."""
         await self._pool.query(_STORE.execute, _metadata(messages, slot) + _bodies(messages))
 
-    def store_large(
-        self, bodies: Sequence[tuple[NewMessage, Iterable[bytes]]], slot: int
-    ) -> None:
+    def store_large(self, bodies: Sequence[tuple[NewMessage, Iterable[bytes]]], slot: int) -> None:
         """Commit messages whose parts are made while they are sent, all or none.
 
         A message's ``stored_size`` and ``sha256`` are read when its parts are exhausted. Blocking:
@@ -180,7 +180,7 @@ class Archive:
         self._spare.append(connection)
 
     def _blocking_connection(self) -> BlockingConnection:
-        """txpostgres has no COPY; the driver below it has, on connections for threads."""
+        """Txpostgres has no COPY; the driver below it has, on connections for threads."""
         while self._spare:
             connection = self._spare.pop()
             try:
@@ -211,7 +211,9 @@ class Archive:
         rows = await self._pool.query(_ENVELOPE, (customer, str(message)))
         if not rows:
             raise Refused(f"customer {customer} has no message {message}")
-        sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns, envid, size = rows[0]
+        sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns, envid, size = (
+            rows[0]
+        )
         client = Client(address, hello, name, protocol, tls)
         return Envelope(sender, (), client, smtputf8, eightbit, returns, envid), int(size)
 

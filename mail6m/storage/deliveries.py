@@ -16,12 +16,17 @@ from mail6m.storage.pool import Pool, Prepared, Row, text
 CHANNEL = "mail6m_queue"
 """NOTIFY goes here when deliveries have become due at an operator's wish."""
 
-# A delivery is free when nobody has it in hand; those of dead servers are freed by `servers`.
-_FREE = "q.server_id IS NULL"
+# A delivery is free when nobody has it in hand. Those of dead servers are freed by `servers`, but
+# for what a server committed after it had been given up: that is free when it is due again.
+_FREE = """(q.server_id IS NULL
+    OR NOT EXISTS (SELECT 1 FROM server s WHERE s.server_id = q.server_id))"""
 
 _LEASED_ROWS = """
-    UPDATE delivery q SET server_id = %(server)s, next_attempt_at = now() + %(leased)s * interval '1 second'
-    FROM due WHERE (q.customer_id, q.message_id, q.number) = (due.customer_id, due.message_id, due.number)
+    UPDATE delivery q SET
+        server_id = %(server)s, next_attempt_at = now() + %(leased)s * interval '1 second'
+    FROM due
+    WHERE q.customer_id = due.customer_id AND q.message_id = due.message_id
+      AND q.number = due.number
     RETURNING q.*
 )
 SELECT q.customer_id, q.message_id, q.number, q.recipient, q.notify, q.original, q.destination,
@@ -42,7 +47,8 @@ WITH RECURSIVE destinations AS (
 ), due AS (
     SELECT x.* FROM destinations d CROSS JOIN LATERAL (
         SELECT q.customer_id, q.message_id, q.number FROM delivery q
-        WHERE q.destination = d.destination AND q.state = 0 AND q.next_attempt_at <= now() AND {_FREE}
+        WHERE q.destination = d.destination AND q.state = 0 AND q.next_attempt_at <= now()
+          AND {_FREE}
         ORDER BY q.next_attempt_at LIMIT %(each)s FOR UPDATE SKIP LOCKED) x
     WHERE d.destination <> ALL (%(without)s::text[])
       AND d.destination NOT IN (SELECT destination FROM destination)
@@ -91,20 +97,24 @@ WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number
 
 _RELEASE = """
 UPDATE delivery q SET server_id = NULL, next_attempt_at = now()
-FROM unnest(%s::integer[], %s::uuid[]) AS r (customer, id)
-WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.state = 0 AND q.server_id = %s"""
+FROM unnest(%s::integer[], %s::uuid[], %s::text[]) AS r (customer, id, destination)
+WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.destination = r.destination
+  AND q.state = 0 AND q.server_id = %s"""
 
 _FORGET_TRANSIT = """
 WITH gone AS (
-    DELETE FROM message m USING unnest(%(customers)s::integer[], %(ids)s::uuid[]) AS r (customer, id)
+    DELETE FROM message m
+    USING unnest(%(customers)s::integer[], %(ids)s::uuid[]) AS r (customer, id)
     WHERE m.customer_id = r.customer AND m.message_id = r.id AND m.shelf = 2
       AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.customer_id = m.customer_id
                       AND q.message_id = m.message_id AND q.state = 0)
     RETURNING m.customer_id, m.message_id, m.stored_size
 ), bodies AS (
-    DELETE FROM body b USING gone WHERE (b.customer_id, b.message_id) = (gone.customer_id, gone.message_id)
+    DELETE FROM body b USING gone
+    WHERE b.customer_id = gone.customer_id AND b.message_id = gone.message_id
 ), deliveries AS (
-    DELETE FROM delivery d USING gone WHERE (d.customer_id, d.message_id) = (gone.customer_id, gone.message_id)
+    DELETE FROM delivery d USING gone
+    WHERE d.customer_id = gone.customer_id AND d.message_id = gone.message_id
 )
 INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
 SELECT customer_id, 2, 0, -count(*), -sum(stored_size) FROM gone GROUP BY customer_id
@@ -115,7 +125,8 @@ _DOWN = """
 INSERT INTO destination AS d (destination, failures, next_probe_at, last_reply)
 VALUES (%(destination)s, 1, %(next)s, %(reply)s)
 ON CONFLICT (destination) DO UPDATE
-SET failures = d.failures + 1, next_probe_at = EXCLUDED.next_probe_at, last_reply = EXCLUDED.last_reply"""
+SET failures = d.failures + 1, next_probe_at = EXCLUDED.next_probe_at,
+    last_reply = EXCLUDED.last_reply"""
 
 _DOWN_LIST = "SELECT destination, failures, next_probe_at, last_reply FROM destination"
 
@@ -147,7 +158,8 @@ WITH retried AS (
     UPDATE delivery q SET next_attempt_at = now() WHERE {_CHOSEN} AND {_FREE}
     RETURNING destination
 ), probed AS (
-    UPDATE destination SET next_probe_at = now() WHERE destination IN (SELECT destination FROM retried)
+    UPDATE destination SET next_probe_at = now()
+    WHERE destination IN (SELECT destination FROM retried)
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
 SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"""
 
@@ -165,8 +177,8 @@ WITH last AS (
 ), added AS (
     INSERT INTO delivery (customer_id, message_id, number, recipient, notify, original,
                           destination, state, attempts, queued_at, next_attempt_at)
-    SELECT %(customer)s, %(id)s::uuid, last.number + r.ordinality, r.recipient, 1, '', r.destination,
-           0, 0, now(), now()
+    SELECT %(customer)s, %(id)s::uuid, last.number + r.ordinality, r.recipient, 1, '',
+           r.destination, 0, 0, now(), now()
     FROM last, unnest(%(recipients)s::text[], %(destinations)s::text[])
          WITH ORDINALITY AS r (recipient, destination, ordinality)
     WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s)
@@ -238,8 +250,10 @@ class Deliveries:
         self._pool = pool
         pool.prepare(_RECORD)
 
-    async def lease(self, server: int, *, without: Sequence[str], each: int, limit: int) -> list[Due]:
-        """Take in hand what is due, at most ``each`` for a destination, but for some destinations."""
+    async def lease(
+        self, server: int, *, without: Sequence[str], each: int, limit: int
+    ) -> list[Due]:
+        """Take in hand what is due, at most ``each`` for a destination, none for some."""
         parameters = {"server": server, "without": list(without), "each": each, "limit": limit}
         return await self._leased(_LEASE, parameters)
 
@@ -251,7 +265,12 @@ class Deliveries:
         self, server: int, *, lifetime: float, warn_after: float, limit: int
     ) -> list[Due]:
         """Those queued longer than ``lifetime`` seconds, or ``warn_after`` without a warning."""
-        parameters = {"server": server, "lifetime": lifetime, "warn_after": warn_after, "limit": limit}
+        parameters = {
+            "server": server,
+            "lifetime": lifetime,
+            "warn_after": warn_after,
+            "limit": limit,
+        }
         return await self._leased(_LEASE_LATE, parameters)
 
     async def lease_one(self, server: int, delivery: tuple[int, UUID, int]) -> Due | None:
@@ -284,11 +303,12 @@ class Deliveries:
             ),
         )
 
-    async def release(self, server: int, messages: Sequence[tuple[int, UUID]]) -> None:
-        """Let go of messages' deliveries that no attempt was made at."""
-        customers = [customer for customer, _ in messages]
-        ids = [str(message) for _, message in messages]
-        await self._pool.query(_RELEASE, (customers, ids, server))
+    async def release(self, server: int, untried: Sequence[tuple[int, UUID, str]]) -> None:
+        """Let go of messages' deliveries to a destination, which no attempt was made at."""
+        customers = [customer for customer, _, _ in untried]
+        ids = [str(message) for _, message, _ in untried]
+        destinations = [destination for _, _, destination in untried]
+        await self._pool.query(_RELEASE, (customers, ids, destinations, server))
 
     async def forget_transit(self, messages: Sequence[tuple[int, UUID]]) -> None:
         """Delete those of our own messages that have nowhere to go any more."""
@@ -318,7 +338,9 @@ class Deliveries:
 
     async def of_message(self, customer: int, message: UUID) -> list[Delivery]:
         """Everything that became of a message's recipients."""
-        return [_delivery(row) for row in await self._pool.query(_DELIVERIES, (customer, str(message)))]
+        return [
+            _delivery(row) for row in await self._pool.query(_DELIVERIES, (customer, str(message)))
+        ]
 
     async def retry(
         self,

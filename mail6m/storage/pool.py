@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL through txpostgres: shared, replaced when they die, never waited on for ever.
+"""Connections to PostgreSQL through txpostgres: shared, replaced when they die.
 
 Why not txpostgres' own pool and dead connection detector: cancelling one of their interactions
 poisons the connection for its next user, and a query sent while a connection is being re-made
@@ -86,7 +86,8 @@ class Pool:
         connection = await self._acquire()
         healthy = False
         try:
-            rows = await self._within(connection, ensureDeferred(_run(connection, sql, parameters)))
+            work = ensureDeferred(_run(connection, sql, parameters))
+            rows: list[Row] = await self._within(connection, work)
             healthy = True
             return rows
         except CancelledError as error:  # what txpostgres makes of a statement_timeout
@@ -115,7 +116,7 @@ class Pool:
         self._prepared.append(statement)
 
     def listen(self, channel: str, observer: Callable[[], None]) -> None:
-        """Call ``observer`` at every NOTIFY on ``channel``, and whenever one may have been missed."""
+        """Call ``observer`` at every NOTIFY on ``channel``, and when one may have been missed."""
         self._observers[channel] = observer
 
     async def keep_listening(self) -> None:
@@ -130,18 +131,21 @@ class Pool:
                         self._listener, ensureDeferred(_run(self._listener, "SELECT 1"))
                     )
                     return
-                except Exception:  # whatever it is, the connection is of no more use
+                except Exception:  # noqa: BLE001 - whatever it is, the connection is of no more use
                     self._close_quietly(self._listener)
                     self._listener = None
-            connection = await self._connect()
+            self._listener = connection = await self._connect()
             connection.addNotifyObserver(self._notified)
             for channel in self._observers:
                 await self._within(
                     connection, ensureDeferred(_run(connection, f"LISTEN {channel}"))
                 )
-            self._listener = connection
             for observer in self._observers.values():
                 observer()
+        except _AWAY as error:
+            self._close_quietly(self._listener)
+            self._listener = None
+            raise Unavailable(str(error).strip()) from error
         finally:
             self._listening = False
 
@@ -165,8 +169,11 @@ class Pool:
         while True:
             if self._closed:
                 raise Unavailable("the database connections are closed")
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.lost:
+                    return connection
+                self._open -= 1
             if self._open < self._size:
                 self._open += 1
                 try:
@@ -195,7 +202,7 @@ class Pool:
                 return
 
     async def _connect(self) -> Any:
-        connection = txpostgres.Connection(reactor=self._reactor)
+        connection = _Connection(reactor=self._reactor)
         try:
             await self._within(connection, connection.connect(self._dsn))
             milliseconds = int(self._timeout * 1000)
@@ -241,8 +248,24 @@ class Pool:
     def _close_quietly(self, connection: Any) -> None:
         try:
             connection.close()
-        except Exception as error:  # it was broken already
+        except Exception as error:  # noqa: BLE001 - it was broken already
             self.log.debug("closing a connection: {error}", error=error)
+
+
+class _Connection(txpostgres.Connection):  # type: ignore[misc]
+    """One that closes itself without a word when the database ends it while it is idle."""
+
+    def doRead(self) -> None:
+        """See `twisted.internet.interfaces.IReadDescriptor`."""
+        try:
+            super().doRead()
+        except _AWAY:  # raised only when nobody waits for a result
+            self.close()
+
+    @property
+    def lost(self) -> bool:
+        """It has been closed."""
+        return bool(self.pollable().closed)
 
 
 async def _run(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:

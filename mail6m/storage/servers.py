@@ -55,7 +55,8 @@ class Servers:
 
     async def renew(self, server: int) -> bool:
         """Stay alive for another `LEASE`; False if it ran out and
-        somebody has buried this server, which must then enlist anew."""
+        somebody has buried this server, which must then enlist anew.
+        """
         return bool(await self._pool.query(_RENEW, (LEASE, server)))
 
     async def bury(self) -> int:

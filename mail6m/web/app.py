@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from klein import Klein
 from prometheus_client import CollectorRegistry
@@ -37,8 +37,7 @@ class Web:
     async def metrics(self, request: IRequest) -> IResource:
         """Prometheus' text format."""
         await self._measure()
-        resource: IResource = MetricsResource(registry=self._registry)
-        return resource
+        return cast(IResource, MetricsResource(registry=self._registry))  # type: ignore[no-untyped-call]
 
     @app.route("/health")
     async def health(self, request: IRequest) -> bytes:
