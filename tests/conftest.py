@@ -1,0 +1,40 @@
+"""What tests share: places that a private PostgreSQL can live in, and one database for many."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mail6m.storage.embedded import Embedded
+from mail6m.storage.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A directory that PostgreSQL's own account can enter (pytest's own ones are closed to it)."""
+    with tempfile.TemporaryDirectory(prefix="mail6m-test-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def database(place: Path) -> Iterator[str]:
+    """The DSN of a real database with today's schema, shared by the tests of a run."""
+    embedded = Embedded(place / "postgres")
+    dsn = embedded.start()
+    migrate(dsn)
+    yield dsn
+    embedded.leave()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Debian keeps some servers' programs where only root's PATH looks."""
+    sbin = "/usr/sbin"
+    if shutil.which("smtp-sink") is None and Path(sbin, "smtp-sink").exists():
+        os.environ["PATH"] += os.pathsep + sbin
