@@ -62,7 +62,7 @@ class Accepted:
 class Outgoing(Protocol):
     """The way out, as the way in sees it."""
 
-    def takes(self, destination: str, octets: int) -> int | None:
+    def takes(self, destination: str, content: Content) -> int | None:
         """This server's number, if a delivery can go out at once; else it waits in the queue."""
 
     def offer(self, accepted: Sequence[Accepted]) -> None:
@@ -198,7 +198,7 @@ class Intake:
                 if owner.address != recipient.address
                 else recipient,
                 owner.destination,
-                self._outgoing.takes(owner.destination, content.size),
+                self._outgoing.takes(owner.destination, content),
             )
             for recipient, owner in share.owned
             if owner.destination

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -27,17 +27,19 @@ class Item:
 class Shared:
     """A content that several consignments read; the last one to let go closes it."""
 
-    __slots__ = ("_holders", "content")
+    __slots__ = ("_closed", "_holders", "content")
 
-    def __init__(self, content: Content, holders: int) -> None:
+    def __init__(self, content: Content, holders: int, closed: Callable[[], None]) -> None:
         self.content = content
         self._holders = holders
+        self._closed = closed
 
     def let_go(self) -> None:
         """One holder less."""
         self._holders -= 1
         if self._holders == 0:
             self.content.close()
+            self._closed()
 
 
 @dataclass(slots=True, eq=False)

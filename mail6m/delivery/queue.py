@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from mail6m.batch import Batches
+from mail6m.content import Content
 from mail6m.delivery.bounce import Action
 from mail6m.delivery.consignment import Consignment, Item, Shared
 from mail6m.delivery.courier import Courier
@@ -39,6 +40,8 @@ from mail6m.storage.servers import LEASE, Servers
 
 MOST_PENDING = 1_000
 """Consignments that a lane holds; what comes beyond waits in the database."""
+MOST_FILES = 100
+"""Contents in files that are kept open to be relayed; beyond it they are read back later."""
 SHARE = 4
 """Consignments waiting for which one courier is thought to be enough."""
 AT_ONCE = 200
@@ -226,6 +229,7 @@ class Queue:
         self._poll_call = LoopingCall(self.poll)
         self._renewed = self._buried = self._looked_late = 0.0
         self._unrecorded = 0
+        self._files = 0
         self._quiet: list[Deferred[None]] = []
         self._poll_call.clock = reactor
 
@@ -259,10 +263,12 @@ class Queue:
 
     # From intake (mail6m.intake.Outgoing)
 
-    def takes(self, destination: str, octets: int) -> int | None:
+    def takes(self, destination: str, content: Content) -> int | None:
         """See `mail6m.intake.Outgoing`."""
         lane = self._lanes.get(destination)
         if self._stopping or (lane is not None and (lane.down or lane.full)):
+            return None
+        if not content.in_memory and self._files >= MOST_FILES:
             return None
         return self._server
 
@@ -273,10 +279,18 @@ class Queue:
         if not consignments or self._stopping:
             accepted[0].content.close()
             return
-        shared = Shared(accepted[0].content, len(consignments))
+        content = accepted[0].content
+        if content.in_memory:
+            shared = Shared(content, len(consignments), _nothing)
+        else:
+            self._files += 1
+            shared = Shared(content, len(consignments), self._file_closed)
         for consignment in consignments:
             consignment.shared = shared
             self._lane(consignment.destination).add(consignment)
+
+    def _file_closed(self) -> None:
+        self._files -= 1
 
     def doubt(self, messages: Sequence[NewMessage]) -> None:
         """See `mail6m.intake.Outgoing`."""
@@ -413,6 +427,9 @@ class Queue:
                     if self._stopping:
                         break
                     await deferLater(self._reactor, 5.0)
+                except Exception:  # noqa: BLE001 - the outcome is recorded all the same
+                    self.log.failure("no report on {id}", id=consignment.message)
+                    break
 
     async def _commit(self, records: Sequence[Record], lane: int) -> None:
         """What has happened must be written down, however long the database is away."""
@@ -531,6 +548,10 @@ class Queue:
                 self.log.failure("the queue's book-keeping failed", failure)
 
         ensureDeferred(work).addErrback(failed)
+
+
+def _nothing() -> None:
+    """A content in memory leaves nothing to be counted."""
 
 
 def _jitter() -> float:
