@@ -347,6 +347,11 @@ class Mail6M(Service):
             if settings.tls_cert is not None and settings.tls_key is not None
             else None
         )
+        if settings.scanner != "none":
+            self.log.warn(
+                "no antispam yet: --scanner {scanner} has no effect, mail is archived as not scanned",
+                scanner=settings.scanner,
+            )
         self._foundation = foundation = Foundation(reactor, settings)
         await foundation.start()
         self._journal = journal = Journal(reactor)
@@ -384,6 +389,7 @@ class Mail6M(Service):
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         self._up = True
+        _settle_in()
         self.log.info(
             "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
         )
@@ -460,12 +466,13 @@ class Mail6M(Service):
         self._up = False
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())
-        await _at_most(self._reactor, 4.0, self._factory.shut_down())
-        await _at_most(self._reactor, 3.0, ensureDeferred(self._queue.stop()))
+        # Together less than the 10 s that the contract allows.
+        await _at_most(self._reactor, 3.0, self._factory.shut_down())
+        await _at_most(self._reactor, 1.5, ensureDeferred(self._queue.stop()))
         if self._care.running:
             self._care.stop()
         self._threads.stop()
-        await _at_most(self._reactor, 8.0, ensureDeferred(self._foundation.stop()))
+        await _at_most(self._reactor, 5.0, ensureDeferred(self._foundation.stop()))
         self.log.info("Mail6M has stopped")
 
 

@@ -70,7 +70,7 @@ class Host:
 
     def _reply(self, step: str) -> bytes:
         reply = self.replies[step]
-        text = reply.pop(0) if isinstance(reply, list) else reply
+        text: str = reply.pop(0) if isinstance(reply, list) else reply
         return text.encode() + b"\r\n"
 
 
@@ -106,7 +106,9 @@ def test_a_message_with_pipelining() -> None:
         b"RCPT TO:<b@example.test>\r\nRCPT TO:<c@example.test>\r\nDATA\r\n"
     )
     assert not call.dialogue.can_send
-    assert call.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n") == b"hello\r\n.\r\n"
+    assert call.hear(b"250 ok\r\n" * 3) == b""
+    assert not call.dialogue.can_send
+    assert call.hear(b"354 go\r\n") == b"hello\r\n.\r\n"
     assert call.dialogue.can_send
     assert call.dialogue.awaits_end
     assert not call.dialogue.idle
@@ -173,13 +175,14 @@ def test_refusals(step: str, reply: str, got: list[int], extensions: list[str]) 
     "reply", ["421 4.3.2 closing", "hello?", "999 no", "-", "25", "250_OK", "1250 a"]
 )
 def test_replies_that_end_the_session(step: str, reply: str, extensions: list[str]) -> None:
-    """421, and what is not SMTP: the session fails once, and nobody is served who was not."""
+    """421, and what is not SMTP: the session fails once, and has no outcome for anybody."""
     call = ready(*extensions)
     one = transfer("b@example.test", "c@example.test")
     converse(call, Host(**{step: reply}), call.send(one))
     assert call.failure is not None
     assert call.failure.code == (421 if reply.startswith("421") else NOT_SMTP)
-    assert set(codes(one)) <= {None, 421}
+    assert codes(one) == [None, None]
+    assert call.of(TransferEnded) == []
     assert not call.dialogue.ready
     assert not call.dialogue.can_send
     assert not call.dialogue.idle
@@ -229,16 +232,15 @@ def test_the_next_envelope_behind_content() -> None:
 
 
 def test_the_next_envelope_when_content_is_refused() -> None:
-    """After a 421 to the first's content, the second is its caller's to send elsewhere."""
+    """After a 421 to the first's content, both are their caller's to send elsewhere."""
     call = ready(*ALL)
     one, two = transfer(), transfer()
     call.send(one)
     call.hear(b"250 ok\r\n250 ok\r\n354 go\r\n")
     call.send(two)
     call.hear(b"421 4.3.2 closing\r\n")
-    assert codes(one) == [421]
-    assert codes(two) == [None]
-    assert [event.transfer for event in call.of(TransferEnded)] == [one]
+    assert codes(one) == codes(two) == [None]
+    assert call.of(TransferEnded) == []
     assert call.failure == Reply(421, "4.3.2", "closing")
 
 
@@ -490,7 +492,7 @@ def test_what_the_host_cannot_take(
         assert call.dialogue.idle
 
 
-RICH = {"returns": "HDRS", "envid": "a+b é", "eightbit": True, "smtputf8": True}
+RICH: dict[str, Any] = {"returns": "HDRS", "envid": "a+b é", "eightbit": True, "smtputf8": True}
 RICH_RECIPIENTS = [
     Recipient("b@example.test", Notify.SUCCESS | Notify.DELAY, "rfc822;b=c@example.org"),
     Recipient("é@example.test", Notify.NEVER, r"utf-8;\x{E9}@example.org"),
@@ -547,7 +549,8 @@ SPEECH = st.tuples(GOOD, st.lists(REPLY_LINES | st.binary(max_size=6), max_size=
 
 def listen(pieces: list[bytes], policy: TlsPolicy) -> tuple[Call, list[Transfer]]:
     """Hear these pieces, sending a transfer whenever it may be sent."""
-    call, sent = Call(policy), []
+    call = Call(policy)
+    sent: list[Transfer] = []
     for piece in pieces:
         call.hear(piece)
         while call.dialogue.can_send and len(sent) < 4:

@@ -138,9 +138,8 @@ def renewed(text: str) -> str:
     for name, table in TABLES.items():
         pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         made = table()
-        text, found = re.subn(
-            pattern, lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text, flags=re.DOTALL
-        )
+        assert "\\" not in made
+        text, found = re.subn(pattern, rf"\1{made}\n\2", text, flags=re.DOTALL)
         assert found == 1, f"no place for the {name} table"
     return text
 

@@ -79,7 +79,7 @@ class Ledger:
         with self._changed:
             if reply.startswith(b"421"):
                 self.farewells += 1
-            elif not reply.startswith(b"45"):
+            elif not reply.startswith(b"451"):
                 self.errors.append(reply.decode(errors="replace"))
 
     def wait_for(self, accepted: int, patience: float) -> bool:
@@ -354,6 +354,7 @@ def test_nothing_is_lost_when_processes_are_killed(
             slowest = max(slowest, time.monotonic() - struck)
     assert scene.server.alive
     scene.server.wait_until_relayed(DRAIN_SECONDS)
+    assert "Traceback" not in scene.server.log.read_text()
     tally = _check(scene, ledger)
     with capsys.disabled():
         print(f"\n{len(rounds)} kills: {tally}; slowest recovery {slowest:.1f} s")

@@ -15,6 +15,7 @@ import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from mail6m.dialogue.address import AddressError, read_path, read_xtext
@@ -125,7 +126,6 @@ _BARE_NEWLINE = Reply(550, "5.6.11", "Bare CR or LF in message: lines must end w
 _TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients: send to the others separately")
 _BAD_SEQUENCE = "Bad sequence of commands: "
 _CHUNK_REFUSED = f"503 5.5.1 {_BAD_SEQUENCE}RCPT first\r\n".encode()
-_ENCODED = {reply: f"{reply}\r\n".encode() for reply in (OK, SENDER_OK, RECIPIENT_OK)}
 
 
 class ServerDialogue:
@@ -599,8 +599,7 @@ class ServerDialogue:
         if reply.code == 421:
             self._close(reply)
             return
-        encoded = _ENCODED.get(reply)
-        self._out.append(encoded if encoded is not None else encode(reply))
+        self._out.append(encode(reply))
         if reply.code >= 500:
             self._count_error()
 
@@ -619,6 +618,7 @@ class ServerDialogue:
         self._events = [Closed(str(reply))]
 
 
+@lru_cache(maxsize=256)
 def encode(reply: Reply) -> bytes:
     """The octets of a reply; every line repeats the code and the status (RFC 2034, 4)."""
     status = f"{reply.status} " if reply.status else ""

@@ -42,7 +42,7 @@ ACCOUNT = "pgserver"
 PATIENCE = 120.0
 """Seconds for a server to get ready, crash recovery included."""
 
-FAREWELL = 10.0
+FAREWELL = 4.0
 """Seconds for a server to stop; after that it goes on stopping unwatched."""
 
 PAUSE = 0.02

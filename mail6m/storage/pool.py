@@ -259,8 +259,24 @@ class _Connection(txpostgres.Connection):  # type: ignore[misc]
         """See `twisted.internet.interfaces.IReadDescriptor`."""
         try:
             super().doRead()
-        except _AWAY:  # raised only when nobody waits for a result
+        except (*_AWAY, ValueError):  # raised only when nobody waits for a result
             self.close()
+
+    def cursorFinished(self, cursor: Any) -> None:
+        """A statement has ended; whether it has succeeded is not for us to say."""
+        try:
+            super().cursorFinished(cursor)
+        except ValueError:  # the socket, which should be watched again, has been closed by libpq
+            self.close()
+
+    def cursor(self) -> Any:
+        """A cursor, which watches the socket from here on in the connection's place.
+
+        Not only when its statement has been sent, as txpostgres has it: libpq closes the socket of a
+        dead connection while sending, and the reactor would take the next session's for it.
+        """
+        self.reactor.removeReader(self)
+        return super().cursor()
 
     @property
     def lost(self) -> bool:
