@@ -75,6 +75,7 @@ class SmtpServer(Protocol):
         self._content: Content | None = None
         self._tls = ""
         self._paused = False
+        self._advancing = False
         self._deadline = 0.0
         self._command_since = 0.0
         self._window = 0.0
@@ -116,13 +117,18 @@ class SmtpServer(Protocol):
             self._greeting.cancel()
         self.factory.gone(self, self._address)
         self._drop_content()
+        self._dialogue.shut_down(_CLOSING)  # what it had sent on must not run without it
 
     # The dialogue's side
 
     def _advance(self) -> None:
         dialogue = self._dialogue
+        if self._advancing:  # an answer that came at once: the loop below goes on with it
+            return
+        self._advancing = True
         while (event := dialogue.next_event()) is not None:
             _SERVER_EVENTS[type(event)](self, event)
+        self._advancing = False
         if out := dialogue.data_to_send():
             send_now(self.transport, out)
         if dialogue.waiting:

@@ -559,7 +559,7 @@ def listen(pieces: list[bytes], policy: TlsPolicy) -> tuple[Call, list[Transfer]
     return call, sent
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(SPEECH, st.sampled_from(list(TlsPolicy)))
 def test_any_host(speech: list[bytes], policy: TlsPolicy) -> None:
     """Never an exception; each transfer ends once, or is left to the caller of a failed session."""

@@ -608,7 +608,7 @@ def test_dripping_reply(relay: Relay) -> None:
 
 
 def test_one_probe_and_no_herd(relay: Relay) -> None:
-    """With 200 messages waiting, single probes find out that a host is back; then all of them go."""
+    """With 200 messages waiting, single probes find out that a host is back; then all of it goes."""
     refusing = Case("down-banner", QUEUED, {"banner": "421 4.3.2 Down for today"})
     dropping = Case("down-mail", QUEUED, {"MAIL": Fault.DROP})
     cases = (refusing, dropping)

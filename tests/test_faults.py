@@ -11,13 +11,15 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+import psycopg2
 import pytest
 
-from tests.harness import LOOPBACK, Server, Sink, kill, new_place
+from mail6m.storage.embedded import Embedded
+from tests.harness import LOOPBACK, Server, Sink, free_ports, kill, new_place
 
 SEED = 20
 ROUNDS = ["twistd"] * 7 + ["a backend"] * 6 + ["the postmaster"] * 6 + ["twistd and the postmaster"]
@@ -81,6 +83,11 @@ class Ledger:
                 self.farewells += 1
             elif not reply.startswith(b"451"):
                 self.errors.append(reply.decode(errors="replace"))
+
+    def gather(self, seconds: float) -> None:
+        """Let the load go on for so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: False, seconds)
 
     def wait_for(self, accepted: int, patience: float) -> bool:
         """Wait until so many letters have been accepted in all."""
@@ -343,13 +350,11 @@ def test_nothing_is_lost_when_processes_are_killed(
     slowest = 0.0
     with _load(scene.server, ledger):
         for number, what in enumerate(rounds, 1):
-            before = len(ledger.accepted)
-            assert ledger.wait_for(before + chance.randint(20, 200), RECOVERY_SECONDS)
+            ledger.gather(chance.uniform(0.5, 1.5))
             struck = time.monotonic()
             _strike(scene.server, what, chance)
-            at_strike = len(ledger.accepted)
             # More than the clients had under way, so that some came after the fault.
-            recovered = ledger.wait_for(at_strike + 20, RECOVERY_SECONDS)
+            recovered = ledger.wait_for(len(ledger.accepted) + 20, RECOVERY_SECONDS)
             assert recovered, scene.server.error(f"round {number}: no 250 since {what} was killed")
             slowest = max(slowest, time.monotonic() - struck)
     assert scene.server.alive
@@ -381,3 +386,57 @@ def test_sigterm_under_load_loses_nothing(scene: Scene, capsys: pytest.CaptureFi
     tally = _check(scene, ledger)
     with capsys.disabled():
         print(f"\nSIGTERM, obeyed in {seconds:.1f} s: {tally}")
+
+
+def test_a_destination_that_is_down_costs_no_copies_elsewhere(scene: Scene) -> None:
+    """Mail to two destinations, one of them down: what goes to the other is not let go of."""
+    server, sink = scene.server, scene.sink
+    [nobody] = free_ports(1)
+    server.command("domain", "remove", "duchemin.test")
+    server.add_domain("duchemin.test", scene.customers["duchemin.test"], nobody)
+    go_on = threading.Event()
+    sink.on_message = lambda arrival: "250 2.0.0 Taken" if go_on.wait(60) else "451 4.3.0 Late"
+    recipients = ("marie@mondomaine.fr", "marie@duchemin.test")
+    with contextlib.ExitStack() as sessions:
+        ends = [sessions.enter_context(_almost_sent(server, recipients)) for _ in range(8)]
+        for end in ends:  # all at once, so that they wait together for the one that is down
+            end()
+    while server.command("queue", "retry", "--destination", "duchemin.test")["count"] < 2:
+        assert server.alive
+    assert server.command("queue", "retry", "--destination", "mondomaine.fr")["count"] == 0
+    go_on.set()
+    assert sink.wait_for(lambda arrivals: len(arrivals) >= 8, RECOVERY_SECONDS)
+
+
+def test_what_a_server_takes_in_after_it_was_given_up_is_relayed(scene: Scene) -> None:
+    """A process that another one takes for dead leaves nothing in the queue for ever."""
+    server, sink = scene.server, scene.sink
+    go_on = threading.Event()
+    sink.on_message = lambda arrival: "250 2.0.0 Taken" if go_on.is_set() else ""
+    embedded = Embedded(server.data / "postgres")
+    with contextlib.closing(psycopg2.connect(embedded.start())) as database:
+        database.autocommit = True
+        cursor = database.cursor()
+        cursor.execute("DELETE FROM server")
+        with _almost_sent(server, ("marie@mondomaine.fr",)) as end:
+            end()
+        server.kill()
+        go_on.set()
+        cursor.execute("UPDATE delivery SET next_attempt_at = now()")  # a quarter of an hour passes
+        server.start()
+        assert sink.wait_for(lambda arrivals: len(arrivals) == 1, RECOVERY_SECONDS)
+    embedded.leave()
+
+
+@contextlib.contextmanager
+def _almost_sent(server: Server, recipients: tuple[str, ...]) -> Iterator[Callable[[], None]]:
+    """A message in a session of its own that lacks its last dot; on exit it has been accepted."""
+    letter = Letter("almost", recipients, b"Subject: almost\r\n\r\nNothing.\r\n", "")
+    with socket.create_connection((LOOPBACK, server.smtp_port), RECOVERY_SECONDS) as connection:
+        replies = connection.makefile("rb")
+        connection.sendall(b"EHLO example.org\r\n" + _envelope(letter))
+        for code in (b"220", b"250", b"250", *(b"250" for _ in recipients), b"354"):
+            _expect(replies, code)
+        connection.sendall(letter.content)
+        yield lambda: connection.sendall(b".\r\n")
+        _expect(replies, b"250")

@@ -51,7 +51,7 @@ def unstuff(pieces: list[bytes]) -> tuple[bytes, bytes, bool, bool]:
     return content, held, False, unstuffing.bare_newline
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(SOUP, PLACES)
 @example(b".\r\n", [1, 2])
 @example(b"\r\n.\r\n", [1, 2, 3, 4])

@@ -180,7 +180,7 @@ class Lane:
         """Look after the sessions; called every second."""
         for courier in list(self._couriers):
             courier.check(now)
-        if self._pending:
+        if self._pending and not self._on_the_way:
             busy = len(self._couriers)
             self._call_couriers(at_least=busy + min(len(self._pending), busy + 1))
 

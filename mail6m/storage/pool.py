@@ -272,8 +272,8 @@ class _Connection(txpostgres.Connection):  # type: ignore[misc]
     def cursor(self) -> Any:
         """A cursor, which watches the socket from here on in the connection's place.
 
-        Not only when its statement has been sent, as txpostgres has it: libpq closes the socket of a
-        dead connection while sending, and the reactor would take the next session's for it.
+        Not only when its statement has been sent, as txpostgres has it: libpq closes the socket of
+        a dead connection while sending, and the reactor would take the next session's for it.
         """
         self.reactor.removeReader(self)
         return super().cursor()

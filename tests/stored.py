@@ -1,0 +1,96 @@
+"""What the tests of storage stand on: databases of their own, and messages ready to be stored."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from mail6m.intake import new_message_id
+from mail6m.model import Client, Envelope, Recipient, Shelf, Summary
+from mail6m.seal import seal
+from mail6m.storage.archive import NewDelivery, NewMessage
+from mail6m.storage.pool import Pool
+from tests.reactor_thread import run, the_reactor
+
+KEY = bytes(range(32))
+"""The key that these messages are sealed with."""
+NOON = 1_750_000_000_000
+"""Some moment in June 2025, in milliseconds since 1970."""
+NOWHERE = "host=/nonexistent dbname=mail6m"
+"""The DSN of a database that is away."""
+
+new_customer = itertools.count(1_000).__next__
+"""A customer number that no other test uses. The tables of messages ask for no customer's row."""
+
+
+def new_database(dsn: str) -> str:
+    """The DSN of a new, empty database beside that of ``dsn``."""
+    name = f"test_{uuid4().hex}"
+    ask(dsn, f"CREATE DATABASE {name}")
+    return make_dsn(dsn, dbname=name)
+
+
+def ask(dsn: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of one statement, on a connection of its own."""
+    connection = psycopg2.connect(dsn)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return cursor.fetchall() if cursor.description is not None else []
+    finally:
+        connection.close()
+
+
+@contextmanager
+def new_pool(dsn: str, size: int = 2, timeout: float = 20.0) -> Iterator[Pool]:
+    """A pool that the reactor's thread serves."""
+    pool = Pool(the_reactor(), dsn, size, timeout)
+    try:
+        yield pool
+    finally:
+
+        async def close() -> None:
+            pool.close()
+
+        run(close)
+
+
+def new_message(
+    customer: int,
+    content: bytes = b"Subject: Bonjour\r\n\r\nA bient\xc3\xb4t.\r\n",
+    *,
+    milliseconds: int = NOON,
+    sender: str = "anne@example.org",
+    recipients: Sequence[str] = ("marie@mondomaine.fr",),
+    destination: str = "",
+    server: int | None = None,
+    shelf: Shelf = Shelf.CABINET,
+    summary: Summary | None = None,
+) -> NewMessage:
+    """A sealed message; with a ``destination``, to be relayed there to each recipient."""
+    id_ = new_message_id(milliseconds)
+    parts = seal(KEY, id_, content, 5)
+    envelope = Envelope(
+        sender, tuple(map(Recipient, recipients)), Client("192.0.2.1", "mail.example.org")
+    )
+    return NewMessage(
+        customer,
+        id_,
+        milliseconds,
+        shelf,
+        envelope,
+        summary or Summary("Anne <anne@example.org>", "Marie", "Bonjour", "<1@example.org>"),
+        len(content),
+        sum(map(len, parts)),
+        hashlib.sha256(content).digest(),
+        parts,
+        [NewDelivery(r, destination, server) for r in envelope.recipients] if destination else [],
+    )
