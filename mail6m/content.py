@@ -58,14 +58,19 @@ class Content:
                 self._pieces.append(data)
                 return
             self._roll_over()
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
         assert self._file is not None
-        self._file.write(data)
+        left = memoryview(data)
+        while left:  # a disk that is nearly full takes a part, and says so at the next attempt only
+            left = left[self._file.write(left) :]
 
     def _roll_over(self) -> None:
         # Unbuffered: what is here comes in large pieces, and a full disk must show itself at once.
         self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
         for piece in self._pieces:
-            self._file.write(piece)
+            self._append(piece)
         self._give_back()
 
     def _give_back(self) -> None:

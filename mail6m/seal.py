@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import os
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -48,8 +49,8 @@ def master_key(path: Path) -> bytes:
 
 def _make_key(path: Path) -> bytes:
     key = os.urandom(32)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    fresh = Path(name)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
         file.flush()
@@ -81,7 +82,7 @@ class Keyring:
         """The customer's key. Raises `SealError` if it was wrapped with another master key."""
         try:
             return self._master.decrypt(wrapped[:12], wrapped[12:], _owner(customer))
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise SealError(
                 f"the key of customer {customer} was not wrapped with this master key:"
                 " --data is not the directory that this database belongs to"

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -40,6 +41,8 @@ _CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
 _MOST_PENDING = 65_536
 """Octets received and not looked at yet, beyond which a client is made to wait."""
 _RATE_WINDOW = 60.0
+_CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
+"""Where the least rate holds, whether the content is kept or has been refused."""
 
 
 class Admission(Interface):
@@ -67,9 +70,9 @@ class SmtpServer(Protocol):
 
     transport: Any
 
-    def __init__(self, factory: SmtpServerFactory, address: str) -> None:
+    def __init__(self, factory: SmtpServerFactory) -> None:
         self.factory: SmtpServerFactory = factory
-        self._address = address
+        self._address = ""
         self._admission = factory.admission
         self._dialogue = factory.new_dialogue()
         self._content: Content | None = None
@@ -86,6 +89,7 @@ class SmtpServer(Protocol):
 
     def connectionMade(self) -> None:  # noqa: D102
         factory = self.factory
+        self._address = getattr(self.transport.getPeer(), "host", None) or "local"
         self._touch(factory.clock.seconds())
         if (refusal := factory.admit(self, self._address)) is not None:
             self._dialogue.shut_down(refusal)
@@ -107,7 +111,11 @@ class SmtpServer(Protocol):
         self._window_octets += len(data)
         self._deadline = self.factory.clock.seconds() + self.factory.settings.idle_timeout
         self._dialogue.receive_data(data)
-        self._advance()
+        if self._greeting is not None:  # it has spoken first: there is nothing more to wait for
+            self._greeting.cancel()
+            self._greet()
+        else:
+            self._advance()
 
     def handshakeCompleted(self) -> None:  # noqa: D102
         self._tls = tls_description(self.transport)
@@ -140,6 +148,8 @@ class SmtpServer(Protocol):
             self.transport.resumeProducing()
 
     def _answer(self, reply: Reply) -> None:
+        if self not in self.factory.sessions:
+            return  # the client went away: what it had sent behind its question goes with it
         now = self.factory.clock.seconds()
         self._touch(now)
         self._dialogue.answer(reply)
@@ -160,8 +170,6 @@ class SmtpServer(Protocol):
     def _on_content(self, event: receiving.Content) -> None:
         if self._content is None:
             self._content = self._admission.content()
-            self._window = self.factory.clock.seconds()
-            self._window_octets = 0
         try:
             self._content.write(event.data)
         except OSError as error:
@@ -176,6 +184,7 @@ class SmtpServer(Protocol):
         transaction = self._dialogue.transaction
         assert transaction is not None
         content, self._content = self._content or self._admission.content(), None
+        self._window = 0.0
         envelope = Envelope(
             transaction.sender,
             tuple(transaction.recipients.values()),
@@ -226,25 +235,31 @@ class SmtpServer(Protocol):
 
     def check(self, now: float) -> None:
         """Close the session if it has been too slow; called every second."""
-        dialogue, settings = self._dialogue, self.factory.settings
+        dialogue = self._dialogue
         if dialogue.state is State.CLOSED:
             if now > self._deadline:  # it does not even read our goodbye
                 self.transport.abortConnection()
         elif dialogue.waiting:
-            self._window, self._window_octets = now, 0
             self._touch(now)
         elif now > self._deadline:
             self._time_out("Timeout: you were silent for too long", now)
-        elif self._content is not None:
+        elif dialogue.state in _CONTENT:
             self._check_rate(now)
-        elif dialogue.pending == 0:
+        else:
+            self._window = 0.0
+            self._check_command(now)
+
+    def _check_command(self, now: float) -> None:
+        if self._dialogue.pending == 0:
             self._command_since = 0.0
         elif self._command_since == 0.0:
             self._command_since = now
-        elif now > self._command_since + settings.command_timeout:
+        elif now > self._command_since + self.factory.settings.command_timeout:
             self._time_out("Timeout: that command took too long", now)
 
     def _check_rate(self, now: float) -> None:
+        if not self._window:
+            self._window, self._window_octets = now, 0
         if now - self._window < _RATE_WINDOW:
             return
         if self._window_octets < self.factory.settings.least_rate * (now - self._window):
@@ -316,7 +331,7 @@ class SmtpServerFactory(ServerFactory):
             self._watch.stop()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: D102
-        return SmtpServer(self, getattr(addr, "host", None) or "local")
+        return SmtpServer(self)
 
     def new_dialogue(self) -> ServerDialogue:
         """A dialogue for a session that begins."""
@@ -365,6 +380,53 @@ class SmtpServerFactory(ServerFactory):
             session.check(now)
 
 
+class _Unannounced(Protocol):
+    """Stands in for a session until the PROXY header has come."""
+
+    early = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.early += data
+
+
+@implementer(IHandshakeListener)
+class _Proxied(HAProxyProtocolWrapper):
+    """A connection through a proxy; its session begins when it is known whose it is.
+
+    Twisted's own begins it before: the banner is then in time for the header only by chance, and
+    every client has the proxy's address.
+    """
+
+    wrappedProtocol: Any
+    _unannounced: _Unannounced | None
+
+    def makeConnection(self, transport: Any) -> None:
+        self._session = self.wrappedProtocol
+        self.wrappedProtocol = self._unannounced = _Unannounced()
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        unannounced = self._unannounced
+        if unannounced is not None and self._proxyInfo is not None:
+            self._unannounced = None
+            self.wrappedProtocol = self._session
+            self._session.makeConnection(self)
+            if unannounced.early:
+                self._session.dataReceived(unannounced.early)
+
+    def handshakeCompleted(self) -> None:
+        if IHandshakeListener.providedBy(self.wrappedProtocol):
+            self.wrappedProtocol.handshakeCompleted()
+
+
+class BehindProxy(HAProxyWrappingFactory):
+    """A factory whose clients come through HAProxy with ``send-proxy`` (the PROXY protocol)."""
+
+    noisy = False
+    protocol: Any = _Proxied
+
+
 class SessionOwner(Interface):
     """Who sends over an `SmtpClient`."""
 
@@ -406,8 +468,8 @@ class SmtpClient(Protocol):
         self.wait()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
-        self.wait()
         self.dialogue.receive_data(data)
+        self.wait()
         self.advance()
 
     def handshakeCompleted(self) -> None:  # noqa: D102
@@ -482,7 +544,8 @@ class SmtpClient(Protocol):
     def check(self, now: float) -> None:
         """Give the session up if the host has been silent for too long; called every second."""
         if not self._over and now > self.deadline and not self.dialogue.idle:
-            self.abort(Reply(450, "4.4.2", f"Timeout, waiting for {self.dialogue.step}"))
+            step = "the TLS handshake" if self._handshaking else self.dialogue.step
+            self.abort(Reply(450, "4.4.2", f"Timeout, waiting for {step}"))
 
     def close(self, reply: Reply) -> None:
         """Close the connection in good order."""

@@ -38,16 +38,16 @@ from mail6m.journal import Journal
 from mail6m.model import HOUSE
 from mail6m.reader import Reader
 from mail6m.reception import Reception
-from mail6m.seal import Keyring, master_key
+from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import Settings, SettingsError
-from mail6m.smtp import SmtpServerFactory
+from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
-from mail6m.storage.embedded import Embedded
+from mail6m.storage.embedded import Embedded, EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
@@ -322,11 +322,8 @@ class Mail6M(Service):
         self._started.addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(SettingsError, StorageError, OSError) or "EmbeddedError" in str(
-            failure.type
-        ):
-            self.log.critical("cannot start: {why}", why=failure.getErrorMessage())
-            print(f"mail6m: cannot start: {failure.getErrorMessage()}", file=sys.stderr)
+        if failure.check(SettingsError, StorageError, EmbeddedError, SealError, OSError):
+            self.log.critical("cannot start: {why}", why=" ".join(str(failure.value).split()))
         else:
             self.log.failure("cannot start", failure)
         self._exit_status = 1
@@ -349,7 +346,7 @@ class Mail6M(Service):
         )
         if settings.scanner != "none":
             self.log.warn(
-                "no antispam yet: --scanner {scanner} has no effect, mail is archived as not scanned",
+                "no antispam yet: --scanner {scanner} has no effect, mail is not scanned",
                 scanner=settings.scanner,
             )
         self._foundation = foundation = Foundation(reactor, settings)
@@ -398,8 +395,10 @@ class Mail6M(Service):
         self, endpoints: Sequence[str], factory: Any, ports: list[IListeningPort], what: str
     ) -> None:
         for description in endpoints:
+            direct = description.removeprefix("haproxy:")
+            expected = factory if direct == description else cast(Any, BehindProxy)(factory)
             try:
-                port = await serverFromString(self._reactor, description).listen(factory)
+                port = await serverFromString(self._reactor, direct).listen(expected)
             except Exception as error:
                 raise SettingsError(
                     f"cannot listen for {what} on {description}: {error}"

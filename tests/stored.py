@@ -33,17 +33,19 @@ new_customer = itertools.count(1_000).__next__
 def new_database(dsn: str) -> str:
     """The DSN of a new, empty database beside that of ``dsn``."""
     name = f"test_{uuid4().hex}"
-    ask(dsn, f"CREATE DATABASE {name}")
+    postgres = make_dsn(dsn, dbname="postgres", user="postgres")  # the embedded one trusts it
+    ask(postgres, f"CREATE DATABASE {name} OWNER mail6m")
     return make_dsn(dsn, dbname=name)
 
 
 def ask(dsn: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows of one statement, on a connection of its own."""
+    """The rows of one statement, on a connection of its own; a lone dict names its parameters."""
+    named = parameters[0] if len(parameters) == 1 and isinstance(parameters[0], dict) else None
     connection = psycopg2.connect(dsn)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+            cursor.execute(sql, named or parameters or None)
             return cursor.fetchall() if cursor.description is not None else []
     finally:
         connection.close()

@@ -135,6 +135,7 @@ class Courier:
         """Say goodbye, if nothing is in hand."""
         if self._session is not None and self._session.dialogue.idle:
             self._session.dialogue.quit()
+            self._session.wait()
             self._session.advance()
 
     def stop(self) -> None:

@@ -55,21 +55,23 @@ WITH RECURSIVE destinations AS (
     LIMIT %(limit)s
 ), leased AS ({_LEASED_ROWS}"""
 
-# Whoever moves next_probe_at on is the one who probes, with one message.
+# Whoever moves next_probe_at on is the one who probes, with one message. A destination that
+# nothing waits for any more is forgotten.
 _LEASE_PROBES = f"""
-WITH chosen AS (
-    UPDATE destination SET next_probe_at = now() + interval '2 minutes'
-    WHERE destination IN (SELECT destination FROM destination WHERE next_probe_at <= now()
-                          FOR UPDATE SKIP LOCKED)
-    RETURNING destination
+WITH ripe AS (
+    SELECT destination, EXISTS (SELECT 1 FROM delivery q WHERE q.destination = d.destination
+                                AND q.state = 0) AS wanted
+    FROM destination d WHERE next_probe_at <= now() FOR UPDATE SKIP LOCKED
+), chosen AS (
+    UPDATE destination d SET next_probe_at = now() + interval '2 minutes'
+    FROM ripe WHERE d.destination = ripe.destination AND wanted RETURNING d.destination
+), emptied AS (
+    DELETE FROM destination d USING ripe WHERE d.destination = ripe.destination AND NOT wanted
 ), due AS (
     SELECT x.* FROM chosen d CROSS JOIN LATERAL (
         SELECT q.customer_id, q.message_id, q.number FROM delivery q
         WHERE q.destination = d.destination AND q.state = 0 AND {_FREE}
         ORDER BY q.next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) x
-), emptied AS (
-    DELETE FROM destination e USING chosen WHERE e.destination = chosen.destination
-      AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.destination = e.destination AND q.state = 0)
 ), leased AS ({_LEASED_ROWS}"""
 
 # Those whose time is up, or who should hear that it takes long, however their destination is.
@@ -333,7 +335,7 @@ class Deliveries:
         self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000
     ) -> list[Delivery]:
         """What is still to be relayed. ``destination`` is a domain or one of its hosts."""
-        parameters = {"customer": customer, "destination": destination, "limit": limit}
+        parameters = {"customer": customer, "destination": _name(destination), "limit": limit}
         return [_delivery(row) for row in await self._pool.query(_LIST, parameters)]
 
     async def of_message(self, customer: int, message: UUID) -> list[Delivery]:
@@ -353,7 +355,7 @@ class Deliveries:
         of, message, number = delivery if delivery is not None else (None, None, None)
         parameters = {
             "customer": customer,
-            "destination": destination,
+            "destination": _name(destination),
             "of": of,
             "message": str(message) if message else None,
             "number": number,
@@ -387,9 +389,17 @@ def read_delivery_id(value: str) -> tuple[int, UUID, int]:
     customer, _, rest = value.partition("-")
     message, _, number = rest.rpartition("-")
     try:
-        return int(customer), UUID(message), int(number)
+        delivery = int(customer), UUID(message), int(number)
     except ValueError as error:
         raise Refused(f"{value!r} is not the id of a delivery") from error
+    if max(delivery[0], delivery[2]) >= 1 << 31:
+        raise Refused(f"{value!r} is not the id of a delivery")
+    return delivery
+
+
+def _name(destination: str | None) -> str | None:
+    """A destination as it stands in the tables, whatever an operator typed."""
+    return destination and text(destination).lower()
 
 
 def _due(row: Row) -> Due:

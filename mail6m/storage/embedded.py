@@ -173,7 +173,9 @@ class Embedded:
             _binaries() / "initdb",
             *("--pgdata", unfinished, "--username=postgres"),
             *("--auth-local=trust", "--auth-host=reject", "--data-checksums"),
+            # Sorted by code point, but with all of Unicode's cases: ÉLAN is found by élan.
             *("--encoding=UTF8", "--locale=C", "--no-instructions"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             inherit=lock,
         )
         if done.returncode:

@@ -38,6 +38,8 @@ def migrate(dsn: str) -> list[str]:
         connection = psycopg2.connect(dsn, connect_timeout=15)
     except psycopg2.OperationalError as error:
         raise Unavailable(f"cannot reach the database: {str(error).strip()}") from error
+    except psycopg2.ProgrammingError as error:
+        raise StorageError(f"that is no database's address: {str(error).strip()}") from error
     try:
         return _apply(connection)
     except psycopg2.Error as error:

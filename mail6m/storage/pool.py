@@ -24,8 +24,9 @@ from mail6m.storage.errors import Unavailable
 
 Row = tuple[Any, ...]
 
-# What of psycopg2's errors means that the database is away, or was too slow.
-_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
+# What means that the database is away, or was too slow: txpostgres makes a CancelledError of a
+# statement_timeout.
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, CancelledError)
 
 
 class Prepared:
@@ -90,12 +91,9 @@ class Pool:
             rows: list[Row] = await self._within(connection, work)
             healthy = True
             return rows
-        except CancelledError as error:  # what txpostgres makes of a statement_timeout
-            healthy = True
-            self.last_error = "a statement took too long"
-            raise Unavailable(self.last_error) from error
         except _AWAY as error:
-            self.last_error = str(error).strip()
+            healthy = isinstance(error, CancelledError)
+            self.last_error = _why(error)
             raise Unavailable(self.last_error) from error
         except psycopg2.Error as error:
             healthy = True
@@ -145,7 +143,7 @@ class Pool:
         except _AWAY as error:
             self._close_quietly(self._listener)
             self._listener = None
-            raise Unavailable(str(error).strip()) from error
+            raise Unavailable(_why(error)) from error
         finally:
             self._listening = False
 
@@ -213,7 +211,7 @@ class Pool:
             statements = [settings, *(statement.prepare for statement in self._prepared)]
             await self._within(connection, ensureDeferred(_run(connection, ";\n".join(statements))))
         except _AWAY as error:
-            self.last_error = str(error).strip()
+            self.last_error = _why(error)
             self._close_quietly(connection)
             raise Unavailable(self.last_error) from error
         except BaseException:
@@ -290,6 +288,10 @@ async def _run(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:
         return cursor.fetchall() if cursor.description is not None else []
     finally:
         cursor.close()
+
+
+def _why(error: Exception) -> str:
+    return str(error).strip() or "a statement took too long"
 
 
 def text(value: str) -> str:
