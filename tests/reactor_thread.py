@@ -35,6 +35,7 @@ def _stop_at_exit(reactor: Any) -> None:
 
 def run(work: Callable[[], Coroutine[Deferred[Any], Any, T]], patience: float = PATIENCE) -> T:
     """What the coroutine returns or raises, run by the reactor. Raises `TimeoutError`."""
+    assert threading.current_thread().name != "reactor", "it would wait for itself"
     future: Future[T] = Future()
 
     def start() -> None:

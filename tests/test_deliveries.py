@@ -638,7 +638,8 @@ def test_reissue(queue: Queue) -> None:
     pairs = [("anne@mondomaine.fr", HERE), ("paul@example.test", THERE)]
     assert run(lambda: queue.deliveries.reissue(queue.customer, message, pairs)) == 2
     assert [one.number for one in queue.of(message)] == [0, 1, 2, 3]
-    due = run(lambda: queue.deliveries.lease(queue.enlist(), without=(), each=9, limit=9))
+    server = queue.enlist()
+    due = run(lambda: queue.deliveries.lease(server, without=(), each=9, limit=9))
     assert [(d.number, d.recipient, d.destination) for d in due] == [
         (2, Recipient("anne@mondomaine.fr", Notify.NEVER), HERE),
         (3, Recipient("paul@example.test", Notify.NEVER), THERE),
@@ -685,7 +686,7 @@ def test_forget_transit(queue: Queue) -> None:
 def test_nothing_to_forget_or_release(queue: Queue) -> None:
     """Empty lists are fine."""
     run(lambda: queue.deliveries.forget_transit([]))
-    run(lambda: queue.deliveries.release(queue.enlist(), []))
+    run(lambda: queue.deliveries.release(NOBODY, []))
 
 
 # At a glance
