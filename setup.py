@@ -44,6 +44,7 @@ setup(
         "Twisted[tls]>=24.11,<27",
         "klein>=24.8,<25",
         "Jinja2>=3.1,<4",
+        "argon2-cffi>=23.1,<26",
         "txpostgres>=1.7,<2",
         "psycopg2-binary>=2.9.9,<3",
         "Brotli>=1.1,<2",

@@ -9,8 +9,8 @@ import argparse
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,12 +24,12 @@ from mail6m import __version__
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
 from mail6m.model import Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
 from mail6m.seal import SealError
-from mail6m.settings import Settings, SettingsError
+from mail6m.settings import SettingsError
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
-from mail6m.tap import Foundation, cancel_delivery
+from mail6m.tap import Foundation, cancel_delivery, read_settings
 
 Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
 
@@ -51,12 +51,12 @@ def _unheard(event: dict[str, Any]) -> None:
 
 
 async def _run(reactor: Any, options: argparse.Namespace) -> None:
-    settings = Settings(data=options.data, database=options.database, database_connections=2)
-    foundation = Foundation(reactor, settings)
     try:
+        settings = replace(read_settings(vars(options)), database_connections=2)
+        if not settings.data.is_dir() and not options.makes:
+            raise SettingsError(f"--data {settings.data}: there is no such directory")
+        foundation = Foundation(reactor, settings)
         try:
-            if not options.data.is_dir() and not options.makes:
-                raise SettingsError(f"--data {options.data}: there is no such directory")
             await foundation.start()
             result = await options.command(foundation, options)
         finally:
@@ -314,8 +314,10 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     top = argparse.ArgumentParser(prog="mail6m", description="Operate a Mail6M archive.")
-    top.add_argument("--data", type=Path, default=Path("mail6m-data"), help="the server's --data")
-    top.add_argument("--database", default="embedded:", help="the server's --database")
+    top.add_argument("--config", metavar="FILE", help="the server's TOML file")
+    top.add_argument("--data", metavar="DIR", help="the server's --data [mail6m-data]")
+    top.add_argument("--database", metavar="URL", help="the server's --database [embedded:]")
+    top.add_argument("--hostname", metavar="NAME", help="the server's --hostname, for bounces")
     top.add_argument("--json", action="store_true", help="print one JSON value")
     top.add_argument("--version", action="version", version=f"mail6m {__version__}")
     top.set_defaults(makes=False)
@@ -339,24 +341,24 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--capacity", type=_positive, metavar="BYTES", help="of a dedicated cabinet")
     one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
     verb(customer, "list", customer_list)
-    verb(customer, "show", customer_show).add_argument("number", type=int, metavar="N")
+    verb(customer, "show", customer_show).add_argument("number", type=_number, metavar="N")
 
     domain = verbs("domain", "domains, and where their mail goes on to")
     one = verb(domain, "add", domain_add)
     one.add_argument("name", metavar="NAME", type=_a_domain)
-    one.add_argument("--customer", type=int, required=True, metavar="N")
+    one.add_argument("--customer", type=_number, required=True, metavar="N")
     one.add_argument("--to", required=True, action="append", type=_a_host, metavar="HOST[:PORT]",
                      help="the receiving machine; again for a second one")  # fmt: skip
     one.add_argument(
         "--tls", choices=[policy.value for policy in TlsPolicy], default="opportunistic"
     )
     one.add_argument("--verify-recipients", action=argparse.BooleanOptionalAction, default=True)
-    verb(domain, "list", domain_list).add_argument("--customer", type=int, metavar="N")
+    verb(domain, "list", domain_list).add_argument("--customer", type=_number, metavar="N")
     verb(domain, "remove", domain_remove).add_argument("name", metavar="NAME", type=_a_domain)
 
     message = verbs("message", "archived messages, without their content")
     one = verb(message, "list", message_list)
-    one.add_argument("--customer", type=int, required=True, metavar="N")
+    one.add_argument("--customer", type=_number, required=True, metavar="N")
     for field in ("sender", "recipient", "subject"):
         one.add_argument(f"--{field}", metavar="S", help="a part of it, whatever the case")
     one.add_argument("--from", dest="since", type=_moment, metavar="TIME", help="RFC 3339")
@@ -370,14 +372,14 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, command in acts:
         one = verb(message, name, command)
-        one.add_argument("--customer", type=int, required=True, metavar="N")
+        one.add_argument("--customer", type=_number, required=True, metavar="N")
         one.add_argument("--id", type=_uuid, required=True)
 
     queue = verbs("queue", "what is still to be relayed")
     lists: tuple[tuple[str, Command], ...] = (("list", queue_list), ("retry", queue_retry))
     for name, command in lists:
         one = verb(queue, name, command)
-        one.add_argument("--customer", type=int, metavar="N")
+        one.add_argument("--customer", type=_number, metavar="N")
         one.add_argument("--destination", metavar="HOST", help="a domain, or a receiving machine")
         if name == "retry":
             one.add_argument("--id")
@@ -421,6 +423,13 @@ def _nonempty(value: str) -> str:
     if not value.strip():
         raise argparse.ArgumentTypeError("it cannot be empty")
     return value.strip()
+
+
+def _number(value: str) -> int:
+    """A customer's; PostgreSQL's integers have 31 bits."""
+    if not value.isascii() or not value.isdecimal() or int(value) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a customer's number")
+    return int(value)
 
 
 def _positive(value: str) -> int:

@@ -76,10 +76,10 @@ class Directory:
     async def owner(self, address: str) -> Owner | None:
         """Whose an address is; None if nobody's here. Raises `Unavailable`."""
         domain = domain_of(address)
-        if self._is_ours(address, domain):
-            return await self._house_owner(address)
-        found = await self.find(domain)
-        return Owner(found.customer, found.name, address) if found is not None else None
+        found = await self.find(domain) if domain else None
+        if found is not None:
+            return Owner(found.customer, found.name, address)
+        return await self._house_owner(address) if self._is_ours(address, domain) else None
 
     def _is_ours(self, address: str, domain: str) -> bool:
         """RFC 5321, 4.5.1: ``postmaster``, without a domain or at our own."""

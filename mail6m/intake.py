@@ -31,6 +31,8 @@ from mail6m.storage.errors import Unavailable
 LANES = 2
 """Commits under way at once: two keep PostgreSQL busy (design facts, txpostgres 7)."""
 MOST = 200
+_LINE = 1_000
+"""Octets read beyond the longest header: a field's name that is cut off is not seen as one."""
 SMALL = 65_536
 """Octets up to which sealing is quicker than handing it to a thread."""
 
@@ -112,7 +114,7 @@ class Intake:
         ``content`` is closed when it is of no more use, whatever happens. Raises `Rejected`.
         """
         try:
-            header = content.head(min(content.size, self._settings.max_header_size + 4))
+            header = content.head(self._settings.max_header_size + _LINE)
             end = header_end(header)
             summary, hops = read(header[:end])
             self._check(content, end, hops)

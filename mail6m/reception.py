@@ -14,6 +14,7 @@ from mail6m.directory import Directory
 from mail6m.intake import Intake, Rejected
 from mail6m.journal import Journal
 from mail6m.model import Client, Envelope, Recipient, Reply, id_text
+from mail6m.names import ClientNames
 from mail6m.settings import Settings
 from mail6m.storage.errors import Unavailable
 
@@ -35,6 +36,7 @@ class Reception:
         intake: Intake,
         journal: Journal,
         budget: Budget,
+        names: ClientNames,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -42,9 +44,18 @@ class Reception:
         self._intake = intake
         self._journal = journal
         self._budget = budget
+        self._names = names
         self._spool = settings.data / "spool"
         self._free = 0
         self._measured_at = float("-inf")
+
+    def meet(self, address: str) -> None:
+        """See `mail6m.smtp.Admission`."""
+        self._names.look(address)
+
+    def name_of(self, address: str) -> str:
+        """See `mail6m.smtp.Admission`."""
+        return self._names.known(address)
 
     def admits(self, size: int) -> Reply | None:
         """See `mail6m.smtp.Admission`: is there room?"""

@@ -38,6 +38,8 @@ class Settings:
     scanner: str = "auto"
 
     max_message_size: int = 52_428_800
+    max_line: int = 4_096
+    """Bytes in a command line: RFC 5321 asks for 512, and for more with every extension."""
     max_header_size: int = 1_048_576
     max_recipients: int = 1_000
     max_commands: int = 5_000

@@ -48,6 +48,12 @@ _CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
 class Admission(Interface):
     """What the door asks of those who decide."""
 
+    def meet(self, address: str) -> None:
+        """A client has come from there."""
+
+    def name_of(self, address: str) -> str:
+        """The name of the client at that address, as far as it is known."""
+
     def admits(self, size: int) -> Reply | None:
         """None, or why no message of that size can be taken now."""
 
@@ -91,6 +97,7 @@ class SmtpServer(Protocol):
         factory = self.factory
         self._address = getattr(self.transport.getPeer(), "host", None) or "local"
         self._touch(factory.clock.seconds())
+        self._admission.meet(self._address)
         if (refusal := factory.admit(self, self._address)) is not None:
             self._dialogue.shut_down(refusal)
             self._advance()
@@ -220,7 +227,8 @@ class SmtpServer(Protocol):
         protocol = ("UTF8SMTP" if smtputf8 else "ESMTP") if self._dialogue.extended else "SMTP"
         if self._tls and self._dialogue.extended:
             protocol += "S"
-        return Client(self._address, self._dialogue.hello, "", protocol, self._tls)
+        name = self._admission.name_of(self._address)
+        return Client(self._address, self._dialogue.hello, name, protocol, self._tls)
 
     def _drop_content(self) -> None:
         if self._content is not None:
@@ -317,6 +325,7 @@ class SmtpServerFactory(ServerFactory):
             recipients=settings.max_recipients,
             commands=settings.max_commands,
             errors=settings.max_errors,
+            line=settings.max_line,
         )
         self._idle: list[Deferred[None]] = []
         self._watch = LoopingCall(self._check)

@@ -36,6 +36,7 @@ from mail6m.directory import Directory
 from mail6m.intake import Accepted, Intake, Outgoing
 from mail6m.journal import Journal
 from mail6m.model import HOUSE
+from mail6m.names import ClientNames
 from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.seal import Keyring, SealError, master_key
@@ -158,12 +159,27 @@ def _convert(name: str, value: Any) -> Any:
     return value
 
 
+_RANGES = (
+    ("quality", 0, 11),
+    ("seal_threads", 1, 64),
+    ("database_connections", 1, 1_000),
+    ("relay_sessions", 1, 1_000),
+    ("max_message_size", 1_024, 1 << 40),
+    ("max_line", 1_000, 65_536),
+)
+
+
 def check(settings: Settings) -> Settings:
     """The settings, if they can be used together. Raises `SettingsError`."""
     for one in fields(Settings):
         value = getattr(settings, one.name)
         if isinstance(value, int | float) and value < 0:
             raise SettingsError(f"--{one.name.replace('_', '-')} {value}: it cannot be negative")
+    for name, least, most in _RANGES:
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            option = "--" + name.replace("_", "-")
+            raise SettingsError(f"{option} {value}: it must be from {least} to {most}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("--tls-cert and --tls-key go together")
     if settings.scanner not in ("auto", "none") and settings.scanner.partition(":")[0] not in (
@@ -369,8 +385,15 @@ class Mail6M(Service):
         )
         intake = foundation.intake(self._queue, journal, self._threads)
         reports = foundation.reports(intake, self._budget)
+        resolver = createResolver()
         reception = Reception(
-            reactor, settings, foundation.directory, intake, journal, self._budget
+            reactor,
+            settings,
+            foundation.directory,
+            intake,
+            journal,
+            self._budget,
+            ClientNames(reactor, resolver),
         )
         self._factory = SmtpServerFactory(
             reactor, settings, reception, cast(Any, certificates or (lambda: None))

@@ -15,7 +15,7 @@ FLOORS = [
     {"settings", "dialogue", "seal", "header", "content", "batch", "delivery.schedule"}
     | {"delivery.bounce", "tls"},
     {"storage", "smtp"},
-    {"directory", "reader", "delivery.trace", "delivery.consignment", "journal"},
+    {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},
     {"intake", "delivery", "reception"},
     {"web"},
     {"tap"},

@@ -46,6 +46,12 @@ class FakeAdmission:
         self.messages: list[tuple[Envelope, bytes]] = []
         self.questions: list[Deferred[Reply]] = []
 
+    def meet(self, address: str) -> None:
+        """Nobody asks for names here."""
+
+    def name_of(self, address: str) -> str:
+        return ""
+
     def admits(self, size: int) -> Reply | None:
         return self.refusal
 

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from mail6m.content import Content
 from mail6m.delivery.bounce import Action, Reported, Returned, report, wants
 from mail6m.delivery.consignment import Consignment, Item
+from mail6m.delivery.schedule import LIFETIME
 from mail6m.dialogue.address import domain_of
 from mail6m.directory import OWN, Directory
 from mail6m.header import header_end
@@ -88,6 +89,7 @@ class Reports:
                 reply=str(outcome.reply),
                 host=outcome.host,
                 last_attempt_at=now,
+                will_retry_until=item.queued_at + LIFETIME if action == "delayed" else None,
             )
             for item, outcome in wanted
         ]

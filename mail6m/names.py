@@ -1,0 +1,98 @@
+"""Clients' names: found from the address, and believed when the name leads back (RFC 8601, 2.7.3).
+
+A name is looked up when a client comes, and used when it is there by the time a message has
+ended: nobody waits for the DNS. Loopback addresses are not looked up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import OrderedDict
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.names import dns
+
+KEPT = 3_600.0
+MOST = 10_000
+"""Addresses whose names are remembered."""
+AT_ONCE = 100
+"""Look-ups under way; an address that comes while there are so many goes without a name."""
+PATIENCE = (2, 3)
+"""Seconds for the tries of one query."""
+
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
+
+
+class Resolver(Protocol):
+    """What is asked of twisted.names."""
+
+    def lookupPointer(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
+        ...
+
+    def lookupAddress(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
+        ...
+
+    def lookupIPV6Address(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
+        ...
+
+
+class ClientNames:
+    """Remembers what has been found, and looks up the rest in the background."""
+
+    def __init__(self, clock: IReactorTime, resolver: Resolver) -> None:
+        self._clock = clock
+        self._resolver = resolver
+        self._names: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._under_way: set[str] = set()
+
+    def known(self, address: str) -> str:
+        """The client's name, or nothing."""
+        return self._names.get(address, ("", 0.0))[0]
+
+    def look(self, address: str) -> None:
+        """Find the name of this address, unless it is known or not worth it."""
+        found = self._names.get(address)
+        if found is not None and found[1] > self._clock.seconds():
+            return
+        if address in self._under_way or len(self._under_way) >= AT_ONCE:
+            return
+        try:
+            if (ip := ipaddress.ip_address(address)).is_loopback:
+                return
+        except ValueError:  # a Unix socket, or a zone
+            return
+        self._under_way.add(address)
+        done = ensureDeferred(self._find(ip))
+        done.addErrback(lambda failure: "").addCallback(self._remember, address)
+
+    async def _find(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+        answers, _, _ = await self._resolver.lookupPointer(ip.reverse_pointer, PATIENCE)
+        names = [
+            answer.payload.name.name.decode("ascii", "replace")
+            for answer in answers
+            if answer.type == dns.PTR
+        ]
+        for name in names[:3]:
+            if _NAME.fullmatch(name) and ip in await self._addresses(name, ip.version):
+                return str(name).lower()
+        return ""
+
+    async def _addresses(self, name: str, version: int) -> set[object]:
+        lookup = self._resolver.lookupAddress if version == 4 else self._resolver.lookupIPV6Address
+        answers, _, _ = await lookup(name, PATIENCE)
+        kind = dns.A if version == 4 else dns.AAAA
+        return {
+            ipaddress.ip_address(answer.payload.address)
+            for answer in answers
+            if answer.type == kind
+        }
+
+    def _remember(self, name: str, address: str) -> None:
+        self._under_way.discard(address)
+        self._names[address] = (name, self._clock.seconds() + KEPT)
+        self._names.move_to_end(address)
+        while len(self._names) > MOST:
+            self._names.popitem(last=False)
