@@ -470,15 +470,14 @@ class SmtpClient(Protocol):
         self._over = False
         self._handshaking = False
         self.tls = ""
-        self.tls_failed = False
         self.deadline = 0.0
 
     def connectionMade(self) -> None:  # noqa: D102
         self.wait()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
-        self.dialogue.receive_data(data)
-        self.wait()
+        if self.dialogue.receive_data(data):  # half a reply must not buy a host more time
+            self.wait()
         self.advance()
 
     def handshakeCompleted(self) -> None:  # noqa: D102
@@ -491,7 +490,6 @@ class SmtpClient(Protocol):
         self._over = True
         self.resumeProducing()
         if self._handshaking:
-            self.tls_failed = True
             lost = Reply(450, "4.7.5", f"The TLS handshake failed: {_why(reason)}")
         else:
             step = self.dialogue.step

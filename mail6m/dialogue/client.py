@@ -125,6 +125,7 @@ class ClientDialogue:
         self._tls_policy = tls
         self._tls = False
         self._securing = False
+        self._replies = 0
         self._buffer = b""
         self._lines: list[bytes] = []
         self._out: list[bytes] = []
@@ -169,10 +170,11 @@ class ClientDialogue:
 
     # In and out
 
-    def receive_data(self, data: bytes) -> None:
-        """Take what the network brought, up to many replies at once."""
+    def receive_data(self, data: bytes) -> bool:
+        """Take what the network brought, up to many replies at once; is a whole one among it?"""
         if self._over:
-            return
+            return False
+        replies = self._replies
         buffer = self._buffer + data if self._buffer else data
         start = 0
         while (end := buffer.find(b"\n", start)) >= 0 and not self._over:
@@ -183,6 +185,7 @@ class ClientDialogue:
         self._buffer = buffer[start:]
         if len(self._buffer) > LONGEST_LINE:
             self._fail(Reply(450, "4.5.2", "The host sent a line without end"))
+        return self._replies > replies
 
     def next_event(self) -> Event | None:
         """The next event, or None until more data comes."""
@@ -267,6 +270,7 @@ class ClientDialogue:
             self._fail(reply if reply.code == 421 else _unexpected(reply))
             return
         awaited = self._awaited.popleft()
+        self._replies += 1
         if reply.code == 421:  # the host closes, whatever it was asked (RFC 5321, 3.8)
             self._securing = awaited.step is Step.STARTTLS
             self._fail(reply)
