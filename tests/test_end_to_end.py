@@ -280,7 +280,7 @@ def test_smtplib(scene: Scene) -> None:
     [mail] = scene.relayed("smtplib")
     assert original(mail) == letter("smtplib")
     assert re.fullmatch(
-        r"Received: from client\.test \(\[127\.0\.0\.1\]\) \(using TLSv1\.3 \w+\)"
+        r"Received: from client\.test \((?:\S+ )?\[127\.0\.0\.1\]\) \(using TLSv1\.3 \w+\)"
         rf" by mail6m\.test \(Mail6M\) with ESMTPS id {row['id']} for <{MARIE}>; .* \+0000",
         trace(mail),
     )
@@ -367,7 +367,7 @@ def test_behind_a_proxy(scene: Scene) -> None:
         client.secure(unjudging())
         assert client.message(MARIE, content=letter("by a proxy")).startswith("250")
     traces = [trace(mail) for mail in scene.relayed("by a proxy", 2)]
-    assert all("from client.test ([203.0.113.9])" in line for line in traces)
+    assert all("[203.0.113.9])" in line for line in traces)
     assert sorted(re.findall(r" with (\w+) ", " ".join(traces))) == ["ESMTP", "ESMTPS"]
 
 

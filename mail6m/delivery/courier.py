@@ -34,8 +34,8 @@ class Dispatch(Protocol):
     def next(self) -> Consignment | None:
         """The next consignment, if there is one."""
 
-    def settled(self, consignment: Consignment, *, reports_passed_on: bool) -> None:
-        """Every item of it has an outcome."""
+    def settled(self, consignment: Consignment, *, reports_passed_on: bool, seconds: float) -> None:
+        """Every item of it has an outcome, after so long."""
 
     def reached(self) -> None:
         """A host has taken the session."""
@@ -61,7 +61,7 @@ class Courier:
         self._dispatch = dispatch
         self._session: SmtpClient | None = None
         self._host = ""
-        self._in_hand: dict[Transfer, tuple[Consignment, bytes]] = {}
+        self._in_hand: dict[Transfer, tuple[Consignment, bytes, float]] = {}
         self._over = False
         self._working = False
         self._established: Deferred[Reply | None] | None = None
@@ -156,7 +156,7 @@ class Courier:
         while session.dialogue.can_send and (consignment := self._dispatch.next()) is not None:
             trace = self._trace(consignment)
             transfer = consignment.transfer(trace)
-            self._in_hand[transfer] = (consignment, trace)
+            self._in_hand[transfer] = (consignment, trace, self._reactor.seconds())
             session.dialogue.send(transfer)
             session.wait()
             session.advance()
@@ -227,7 +227,7 @@ class Courier:
         found = self._in_hand.pop(transfer, None)
         if found is None:
             return
-        consignment, _ = found
+        consignment, _, since = found
         session = self._session
         tls = session.tls if session is not None else ""
         consignment.outcomes = [
@@ -235,10 +235,11 @@ class Courier:
             for reply in cast(list[Reply], transfer.replies)
         ]
         passed_on = session is not None and "DSN" in session.dialogue.extensions
-        self._dispatch.settled(consignment, reports_passed_on=passed_on)
+        seconds = self._reactor.seconds() - since
+        self._dispatch.settled(consignment, reports_passed_on=passed_on, seconds=seconds)
 
     def _send_content(self, transfer: Transfer) -> None:
-        consignment, trace = self._in_hand[transfer]
+        consignment, trace, _ = self._in_hand[transfer]
         session = self._session
         assert session is not None
         shared = consignment.shared

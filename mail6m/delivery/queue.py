@@ -44,6 +44,8 @@ MOST_FILES = 100
 """Contents in files that are kept open to be relayed; beyond it they are read back later."""
 SHARE = 4
 """Consignments waiting for which one courier is thought to be enough."""
+BRISK = 0.05
+"""Seconds for a transaction, within which a host is thought to answer at once."""
 AT_ONCE = 200
 """Deliveries leased at a time for one destination."""
 LIMIT = 1_000
@@ -62,7 +64,9 @@ class Lane:
         self.failures = 0
         self._queue = queue
         self._pending: deque[Consignment] = deque()
-        self._couriers: set[Courier] = set()
+        self._couriers: list[Courier] = []
+        self._pace = 0.0
+        self._roused = False
         self._on_the_way = 0
         self._enough = queue.settings.relay_sessions
 
@@ -77,26 +81,39 @@ class Lane:
         return not self._pending and not self._couriers
 
     def add(self, consignment: Consignment) -> None:
-        """Send this on its way."""
+        """Send this on its way, together with what else this turn of the reactor brings."""
         self._pending.append(consignment)
+        if not self._roused:
+            self._roused = True
+            self._queue.soon(self._rouse)
+
+    def _rouse(self) -> None:
+        """Put as many couriers to work as are of use.
+
+        With a host that answers at once, few couriers with much to do are better than many with
+        little: the next message's envelope then travels with this one's content. A host that takes
+        its time gets a courier for each message.
+        """
+        self._roused = False
+        wanted = -(-len(self._pending) // (SHARE if self._pace < BRISK else 1))
         for courier in self._couriers:
+            if wanted <= 0 or not self._pending:
+                break
             if courier.ready:
                 courier.work()
-                if not self._pending:
-                    return
+                wanted -= 1
         self._call_couriers()
 
     def _call_couriers(self, at_least: int = 0) -> None:
         """Send out another courier if there is more waiting than those there are will soon take.
 
-        Few couriers with much to do are better than many with little: the next message's envelope
-        then travels with this one's content. Who waits for longer than a second gets more.
+        What has waited for longer than a second gets more of them (see `check`).
         """
         of_use = max(at_least, -(-len(self._pending) // SHARE))
         wanted = min(1 if self.down else self._enough, of_use)
         while self._pending and len(self._couriers) < wanted:
             courier = self._queue.new_courier(self)
-            self._couriers.add(courier)
+            self._couriers.append(courier)
             self._on_the_way += 1
             ensureDeferred(self._send_out(courier))
 
@@ -105,7 +122,7 @@ class Lane:
             route = await self._queue.routes.find(self.name)
         except NoRoute as error:
             if error.reply.code >= 500:
-                self._couriers.discard(courier)
+                self._couriers.remove(courier)
                 self._on_the_way -= 1
                 self._settle_all(error.reply)
             else:
@@ -121,8 +138,9 @@ class Lane:
         """See `Dispatch`."""
         return self._pending.popleft() if self._pending else None
 
-    def settled(self, consignment: Consignment, *, reports_passed_on: bool) -> None:
+    def settled(self, consignment: Consignment, *, reports_passed_on: bool, seconds: float) -> None:
         """See `Dispatch`."""
+        self._pace += (seconds - self._pace) / 8
         self._queue.settled(consignment, reports_passed_on)
 
     def reached(self) -> None:
@@ -140,7 +158,7 @@ class Lane:
 
     def ended(self, courier: Courier, reply: Reply) -> None:
         """See `Dispatch`."""
-        self._couriers.discard(courier)
+        self._couriers.remove(courier)
         if not courier.reached:
             self._on_the_way -= 1
             if any(other.reached for other in self._couriers):
@@ -256,6 +274,10 @@ class Queue:
         if self._server is not None:
             server, self._server = self._server, None
             await self._servers.resign(server)
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """At the end of this turn of the reactor."""
+        self._reactor.callLater(0, work)
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""
