@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -52,26 +53,39 @@ def _unheard(event: dict[str, Any]) -> None:
 
 async def _run(reactor: Any, options: argparse.Namespace) -> None:
     try:
-        settings = replace(read_settings(vars(options)), database_connections=2)
-        if not settings.data.is_dir() and not options.makes:
-            raise SettingsError(f"--data {settings.data}: there is no such directory")
-        foundation = Foundation(reactor, settings)
-        try:
-            await foundation.start()
-            result = await options.command(foundation, options)
-        finally:
-            await foundation.stop()
-    except (StorageError, SettingsError, EmbeddedError, SealError, Refused, _Wrong) as error:
-        print(f"mail6m: {error}", file=sys.stderr)
+        result = await _result(reactor, options)
+        if options.json:
+            print(json.dumps(result))
+        elif result is not None:
+            _show(result)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has had enough; what is left must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    if options.json:
-        print(json.dumps(result))
-    elif result is not None:
-        _show(result)
+    except Exception as error:  # noqa: BLE001 - whatever it is, an operator reads it in one line
+        expected = isinstance(error, _EXPECTED)
+        told = str(error) if expected else f"{type(error).__name__}: {error}"
+        print("mail6m:", " ".join(told.split()), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+async def _result(reactor: Any, options: argparse.Namespace) -> Any:
+    settings = replace(read_settings(vars(options)), database_connections=2)
+    if not settings.data.is_dir() and not options.makes:
+        raise SettingsError(f"--data {settings.data}: there is no such directory")
+    foundation = Foundation(reactor, settings)
+    try:
+        await foundation.start()
+        return await options.command(foundation, options)
+    finally:
+        await foundation.stop()
 
 
 class _Wrong(Exception):
     """An argument that cannot be used."""
+
+
+_EXPECTED = (StorageError, SettingsError, EmbeddedError, SealError, _Wrong)
 
 
 # What each command does; each returns what ``--json`` prints
@@ -189,9 +203,9 @@ async def queue_retry(foundation: Foundation, options: argparse.Namespace) -> di
     count = await foundation.deliveries.retry(
         customer=options.customer,
         destination=options.destination,
-        delivery=read_delivery_id(options.id) if options.id else None,
+        delivery=read_delivery_id(options.id) if options.id is not None else None,
     )
-    if options.id and not count:
+    if options.id is not None and not count:
         raise Refused(f"{options.id} is not in the queue, or under way just now")
     return {"count": count}
 
@@ -447,7 +461,7 @@ def _uuid(value: str) -> UUID:
 
 def _moment(value: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value.upper())  # the T and the Z may be small, too
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{value!r} is not a time as in RFC 3339") from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -62,9 +62,16 @@ class Reception:
         now = self._clock.seconds()
         if now - self._measured_at > 1.0:
             self._measured_at = now
-            room = os.statvfs(self._spool)
-            self._free = room.f_bavail * room.f_frsize
+            self._free = self._room()
         return _NO_ROOM if self._free - size < self._settings.least_free else None
+
+    def _room(self) -> int:
+        try:
+            room = os.statvfs(self._spool)
+        except OSError as error:
+            self.log.error("the spool cannot be looked at: {error}", error=error)
+            return 0
+        return room.f_bavail * room.f_frsize
 
     def knows(self, address: str) -> bool:
         """See `mail6m.smtp.Admission`."""
