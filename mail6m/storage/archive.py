@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2.extensions import connection as BlockingConnection
 
 from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary, id_text
+from mail6m.storage.arrays import booleans, numbers, octets, texts, words
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
@@ -265,59 +266,73 @@ class Archive:
 
 
 def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
-    columns: list[list[Any]] = [
-        [m.customer for m in messages],
-        [id_text(m.id) for m in messages],
-        [int(m.shelf) for m in messages],
-        [m.milliseconds for m in messages],
-        [m.raw_size for m in messages],
-        [m.stored_size for m in messages],
-        [text(m.envelope.sender) for m in messages],
-        ["\n".join([text(r.address) for r in m.envelope.recipients]) for m in messages],
-        [m.summary.sender for m in messages],
-        [m.summary.recipients for m in messages],
-        [m.summary.subject for m in messages],
-        [m.summary.message_id for m in messages],
-        [psycopg2.Binary(m.sha256) for m in messages],
-        [m.envelope.client.address for m in messages],
-        [text(m.envelope.client.name) for m in messages],
-        [text(m.envelope.client.hello) for m in messages],
-        [m.envelope.client.protocol for m in messages],
-        [m.envelope.client.tls for m in messages],
-        [m.envelope.smtputf8 for m in messages],
-        [m.envelope.eightbit for m in messages],
-        [m.envelope.returns for m in messages],
-        [text(m.envelope.envid) for m in messages],
+    """The parameters of ``_MESSAGES``."""
+    envelopes = [m.envelope for m in messages]
+    clients = [envelope.client for envelope in envelopes]
+    summaries = [m.summary for m in messages]
+    deliveries = [(m, number, d) for m in messages for number, d in enumerate(m.deliveries)]
+    return [
+        numbers([m.customer for m in messages]),
+        words([id_text(m.id) for m in messages]),
+        numbers([int(m.shelf) for m in messages]),
+        numbers([m.milliseconds for m in messages]),
+        numbers([m.raw_size for m in messages]),
+        numbers([m.stored_size for m in messages]),
+        texts([text(envelope.sender) for envelope in envelopes]),
+        texts(["\n".join([text(r.address) for r in e.recipients]) for e in envelopes]),
+        texts([summary.sender for summary in summaries]),
+        texts([summary.recipients for summary in summaries]),
+        texts([summary.subject for summary in summaries]),
+        texts([summary.message_id for summary in summaries]),
+        octets([m.sha256 for m in messages]),
+        texts([client.address for client in clients]),
+        texts([text(client.name) for client in clients]),
+        texts([text(client.hello) for client in clients]),
+        texts([client.protocol for client in clients]),
+        texts([client.tls for client in clients]),
+        booleans([envelope.smtputf8 for envelope in envelopes]),
+        booleans([envelope.eightbit for envelope in envelopes]),
+        texts([envelope.returns for envelope in envelopes]),
+        texts([text(envelope.envid) for envelope in envelopes]),
+        LEASED,
+        numbers([m.customer for m, _, _ in deliveries]),
+        words([id_text(m.id) for m, _, _ in deliveries]),
+        numbers([number for _, number, _ in deliveries]),
+        texts([text(d.recipient.address) for _, _, d in deliveries]),
+        numbers([int(d.recipient.notify) for _, _, d in deliveries]),
+        texts([text(d.recipient.original) for _, _, d in deliveries]),
+        texts([d.destination for _, _, d in deliveries]),
+        numbers([d.server for _, _, d in deliveries]),
+        slot,
+        *_tallies(messages),
     ]
-    deliveries = [
-        (m.customer, id_text(m.id), number, text(d.recipient.address), d.recipient.notify,
-         text(d.recipient.original), d.destination, d.server)
-        for m in messages
-        for number, d in enumerate(m.deliveries)
-    ]  # fmt: skip
+
+
+def _tallies(messages: Sequence[NewMessage]) -> list[str]:
     counts: dict[tuple[int, int], list[int]] = {}
     for m in messages:
         count = counts.setdefault((m.customer, int(m.shelf)), [0, 0])
         count[0] += 1
         count[1] += m.stored_size
     # In one order everywhere, so that two transactions never wait for each other in a ring.
-    tallies = sorted((*key, *value) for key, value in counts.items())
+    keys = sorted(counts)
     return [
-        *columns, LEASED, *_transposed(deliveries, 8), slot, *_transposed(tallies, 4),
-    ]  # fmt: skip
+        numbers([customer for customer, _ in keys]),
+        numbers([shelf for _, shelf in keys]),
+        numbers([counts[key][0] for key in keys]),
+        numbers([counts[key][1] for key in keys]),
+    ]
 
 
 def _bodies(messages: Sequence[NewMessage]) -> list[Any]:
-    rows = [
-        (m.customer, id_text(m.id), number, psycopg2.Binary(part))
-        for m in messages
-        for number, part in enumerate(m.parts)
+    """The parameters of ``_BODIES``."""
+    rows = [(m, number, part) for m in messages for number, part in enumerate(m.parts)]
+    return [
+        numbers([m.customer for m, _, _ in rows]),
+        words([id_text(m.id) for m, _, _ in rows]),
+        numbers([number for _, number, _ in rows]),
+        octets([part for _, _, part in rows]),
     ]
-    return _transposed(rows, 4)
-
-
-def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * width
 
 
 def _copy_rows(message: NewMessage, parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State, id_text
+from mail6m.storage import arrays
 from mail6m.storage.archive import LEASED
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Prepared, Row, text
@@ -292,16 +293,16 @@ class Deliveries:
         await self._pool.query(
             _RECORD.execute,
             (
-                list(customers),
-                [id_text(message) for message in messages],
-                list(numbers),
-                [int(state) for state in states],
-                list(attempts),
-                list(times),
-                [text(reply) for reply in replies],
-                list(hosts),
-                list(tls),
-                list(warned),
+                arrays.numbers(customers),
+                arrays.words([id_text(message) for message in messages]),
+                arrays.numbers(numbers),
+                arrays.numbers([int(state) for state in states]),
+                arrays.numbers(attempts),
+                arrays.words(["NULL" if at is None else f'"{at.isoformat()}"' for at in times]),
+                arrays.texts([text(reply) for reply in replies]),
+                arrays.texts([text(host) for host in hosts]),
+                arrays.texts(tls),
+                arrays.booleans(warned),
             ),
         )
 
