@@ -649,7 +649,7 @@ def test_what_nobody_has_thought_of(site: Site, monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("the unforeseen\nin two lines")
 
     monkeypatch.setattr(cli, "status", broken)
-    assert "the unforeseen" in site.refusal("status")
+    assert site.refusal("status") == "mail6m: RuntimeError: the unforeseen in two lines\n"
 
 
 # As a process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
@@ -216,13 +217,17 @@ def test_more_callers_than_connections(database: str) -> None:
     assert 1 < len({row[0][1] for row in rows}) <= 3
 
 
-def test_without_a_database_nobody_waits_for_ever() -> None:
-    """All callers hear `Unavailable`, those in the queue too, now and later."""
-    with new_pool(NOWHERE, size=2) as pool:
-        for _ in range(2):
-            results = run(lambda: all_of([pool.query("SELECT 1") for _ in range(7)]))
-            assert [type(result) for result in results] == [Unavailable] * 7
-        assert "No such file" in pool.last_error
+@pytest.mark.parametrize("how", ["at once", "later"])
+def test_without_a_database_nobody_waits_for_ever(how: str) -> None:
+    """All callers hear `Unavailable`, those in the queue too, whenever the refusal comes."""
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))  # and does not listen
+        later = f"host=127.0.0.1 port={refusing.getsockname()[1]} dbname=mail6m"
+        with new_pool(NOWHERE if how == "at once" else later, size=2) as pool:
+            for _ in range(2):
+                results = run(lambda: all_of([pool.query("SELECT 1") for _ in range(7)]))
+                assert [type(result) for result in results] == [Unavailable] * 7
+            assert pool.last_error == str(results[-1]) != ""
 
 
 def test_callers_hear_when_the_pool_is_closed(pool: Pool) -> None:

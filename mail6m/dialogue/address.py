@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 import idna
 
@@ -66,6 +67,7 @@ def canonical(address: str) -> str:
     return f"{local}@{canonical_domain(domain)}" if at else local
 
 
+@lru_cache(maxsize=4_096)
 def canonical_domain(domain: str) -> str:
     """Lower case, A-labels, no final dot; address literals checked. Raises `AddressError`."""
     if domain.startswith("["):

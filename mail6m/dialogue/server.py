@@ -111,6 +111,8 @@ Event = (
     | Closed
 )
 
+_QUESTIONS = frozenset({SenderOffered, RecipientOffered, MessageEnded})
+"""Those that want an answer."""
 _GOOD_HELLO = re.compile(r"[!-~\u00a1-\uffff]+")
 _ATOM = re.compile(r"[A-Za-z0-9-]+")
 _SIZE_DIGITS = re.compile(r"[0-9]{1,19}")
@@ -228,7 +230,7 @@ class ServerDialogue:
             if self._waiting is not None or not self._advance():
                 return None
         event = self._events.pop(0)
-        if isinstance(event, SenderOffered | RecipientOffered | MessageEnded):
+        if type(event) in _QUESTIONS:
             self._waiting = event
         return event
 
@@ -238,26 +240,23 @@ class ServerDialogue:
         if self._state is State.CLOSED:
             return
         positive = 200 <= reply.code < 300
-        match event:
-            case RecipientOffered(recipient):
-                assert self.transaction is not None
-                if positive:
-                    self.transaction.recipients.setdefault(recipient.address, recipient)
-                    self._state = State.RCPT
-                self._say(reply)
-            case SenderOffered():
-                if positive:
-                    self._state = State.MAIL
-                else:
-                    self.transaction = None
-                self._say(reply)
-            case MessageEnded():
-                if positive:
-                    self._commands = 0
-                self._end_transaction()
-                self._say(reply)
-            case _:
-                raise RuntimeError("nothing is waiting for an answer")
+        if isinstance(event, RecipientOffered):
+            if positive and self.transaction is not None:
+                recipient = event.recipient
+                self.transaction.recipients.setdefault(recipient.address, recipient)
+                self._state = State.RCPT
+        elif isinstance(event, SenderOffered):
+            if positive:
+                self._state = State.MAIL
+            else:
+                self.transaction = None
+        elif isinstance(event, MessageEnded):
+            if positive:
+                self._commands = 0
+            self._end_transaction()
+        else:
+            raise RuntimeError("nothing is waiting for an answer")
+        self._say(reply)
 
     def tls_started(self) -> None:
         """The handshake is done: everything said before it is forgotten (RFC 3207, 4.2)."""
