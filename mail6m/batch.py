@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 class Batches(Generic[T]):
-    """Hands what it is given to ``commit(items, lane)``, with at most ``lanes`` calls under way."""
+    """Hands what it is given to ``commit(items, lane)``, with at most ``lanes`` calls under way.
+
+    ``patience`` is how long, in seconds, an item waits for others.
+    """
 
     def __init__(
         self,
@@ -22,10 +25,12 @@ class Batches(Generic[T]):
         *,
         lanes: int,
         most: int,
+        patience: float = 0.0,
     ) -> None:
         self._clock = clock
         self._commit = commit
         self._most = most
+        self._patience = patience
         self._waiting: deque[tuple[T, Deferred[None]]] = deque()
         self._free = list(range(lanes))
         self._scheduled = False
@@ -35,10 +40,13 @@ class Batches(Generic[T]):
         done: Deferred[None] = Deferred()
         self._waiting.append((item, done))
         if self._free and not self._scheduled:
-            # At the end of this turn of the reactor, so that all it brings goes together.
-            self._scheduled = True
-            self._clock.callLater(0, self._start)
+            self._schedule()
         return done
+
+    def _schedule(self) -> None:
+        # At the end of this turn of the reactor at least, so that all it brings goes together.
+        self._scheduled = True
+        self._clock.callLater(self._patience, self._start)
 
     def _start(self) -> None:
         self._scheduled = False
@@ -59,7 +67,10 @@ class Batches(Generic[T]):
                 _fire(done, failure)
         self._free.append(lane)
         if self._waiting and not self._scheduled:
-            self._start()
+            if self._patience and len(self._waiting) < self._most:
+                self._schedule()
+            else:
+                self._start()
 
     async def _run_apart(self, batch: list[tuple[T, Deferred[None]]], lane: int) -> None:
         """One of them is at fault: the others must not suffer for it."""

@@ -19,6 +19,8 @@ from mail6m.delivery.consignment import Consignment, Item
 from mail6m.model import Outcome, Reply, State, id_text
 from mail6m.storage.archive import NewMessage
 
+COMPANY = 0.05
+"""Seconds that a line waits for others."""
 _DELAYS = (0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 
 
@@ -78,10 +80,10 @@ class Journal:
     def _say(self, line: str) -> None:
         self._lines.append(line)
         if len(self._lines) == 1:
-            self._clock.callLater(0, self._write)
+            self._clock.callLater(COMPANY, self._write)
 
     def _write(self) -> None:
-        """One event for the lines of one turn: an event costs more than all the rest of it."""
+        """One event for many lines: an event costs more than all the rest of it."""
         lines, self._lines = self._lines, []
         self.log.info("{text}", text="\n".join(lines), lines=lines)
 

@@ -227,7 +227,7 @@ def test_without_a_database_nobody_waits_for_ever(how: str) -> None:
             for _ in range(2):
                 results = run(lambda: all_of([pool.query("SELECT 1") for _ in range(7)]))
                 assert [type(result) for result in results] == [Unavailable] * 7
-            assert pool.last_error == str(results[-1]) != ""
+                assert pool.last_error == str(results[-1]) != ""
 
 
 def test_callers_hear_when_the_pool_is_closed(pool: Pool) -> None:

@@ -48,6 +48,8 @@ BRISK = 0.05
 """Seconds for a transaction, within which a host is thought to answer at once."""
 AT_ONCE = 200
 """Deliveries leased at a time for one destination."""
+COMPANY = 0.05
+"""Seconds that an outcome waits for others, to be written down together: nobody waits for it."""
 LIMIT = 1_000
 LATE_EVERY = 60.0
 BURY_EVERY = 10.0
@@ -239,7 +241,9 @@ class Queue:
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
         self._returned: list[tuple[int, UUID, str]] = []
-        self._records: Batches[Record] = Batches(reactor, self._commit, lanes=1, most=1_000)
+        self._records: Batches[Record] = Batches(
+            reactor, self._commit, lanes=1, most=1_000, patience=COMPANY
+        )
         self._reporting: set[Deferred[None]] = set()
         self._stopping = False
         self._polling = False
