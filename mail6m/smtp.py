@@ -216,12 +216,15 @@ class SmtpServer(Protocol):
         self.transport.loseConnection()
 
     def _wait_for(self, verdict: Awaitable[Reply]) -> None:
-        def failed(failure: Failure) -> Reply:
-            self.factory.log.failure("a session's question was not answered", failure)
-            return _LATER
+        ensureDeferred(self._hear(verdict))
 
-        deferred: Deferred[Reply] = ensureDeferred(cast(Any, verdict))
-        deferred.addErrback(failed).addCallback(self._answer)
+    async def _hear(self, verdict: Awaitable[Reply]) -> None:
+        try:
+            reply = await verdict
+        except Exception:  # noqa: BLE001 - whatever it is, the client is to try again
+            self.factory.log.failure("a session's question was not answered")
+            reply = _LATER
+        self._answer(reply)
 
     def _client(self, smtputf8: bool = False) -> Client:
         protocol = ("UTF8SMTP" if smtputf8 else "ESMTP") if self._dialogue.extended else "SMTP"
