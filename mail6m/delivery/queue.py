@@ -109,10 +109,12 @@ class Lane:
     def _call_couriers(self, at_least: int = 0) -> None:
         """Send out another courier if there is more waiting than those there are will soon take.
 
-        What has waited for longer than a second gets more of them (see `check`).
+        What has waited for longer than a second gets more of them (see `check`). One goes ahead
+        until it is known that the host is there.
         """
         of_use = max(at_least, -(-len(self._pending) // SHARE))
-        wanted = min(1 if self.down else self._enough, of_use)
+        there = not self.down and any(courier.reached for courier in self._couriers)
+        wanted = min(self._enough if there else 1, of_use)
         while self._pending and len(self._couriers) < wanted:
             courier = self._queue.new_courier(self)
             self._couriers.append(courier)
@@ -149,6 +151,7 @@ class Lane:
         """See `Dispatch`."""
         self._on_the_way -= 1
         self._enough = self._queue.settings.relay_sessions
+        self._queue.soon(self._rouse)
 
     def served(self) -> None:
         """See `Dispatch`."""
