@@ -66,6 +66,7 @@ class Lane:
         self._couriers: list[Courier] = []
         self._pace = 0.0
         self._roused = False
+        self._first: Consignment | None = None
         self._on_the_way = 0
         self._enough = keeper.settings.relay_sessions
 
@@ -200,7 +201,9 @@ class Lane:
         """Look after the sessions; called every second."""
         for courier in list(self._couriers):
             courier.check(now)
-        if self._pending and not self._on_the_way:
+        first = self._pending[0] if self._pending else None
+        stuck, self._first = first is not None and first is self._first, first
+        if stuck and not self._on_the_way:
             busy = len(self._couriers)
             self._call_couriers(at_least=busy + min(len(self._pending), busy + 1))
 
