@@ -82,7 +82,6 @@ class Queue:
         self._records: Batches[Record] = Batches(
             reactor, self._commit, lanes=1, most=1_000, patience=COMPANY
         )
-        self._reporting: set[Deferred[None]] = set()
         self._stopping = False
         self._polling = False
         self._again = False

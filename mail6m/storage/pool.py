@@ -102,13 +102,6 @@ class Pool:
         finally:
             self._release(connection, healthy)
 
-    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
-        """Run one statement without rows to fetch, and return how many it touched."""
-        rows = await self.query(
-            f"WITH touched AS ({sql} RETURNING 1) SELECT count(*) FROM touched", parameters
-        )
-        return int(rows[0][0])
-
     def prepare(self, statement: Prepared) -> None:
         """Have connections that are opened from now on know this statement."""
         self._prepared.append(statement)
