@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mail6m.batch import Batches
@@ -108,34 +109,73 @@ class Intake:
             reactor, self._commit_small, lanes=LANES, most=MOST
         )
 
-    async def accept(self, envelope: Envelope, content: Content) -> Receipt:
+    def accept(self, envelope: Envelope, content: Content) -> Deferred[Receipt]:
         """Archive a message for the customers that its recipients belong to, and relay it.
 
-        ``content`` is closed when it is of no more use, whatever happens. Raises `Rejected`.
+        ``content`` is closed when it is of no more use, whatever happens. Fails with `Rejected`.
         """
-        try:
-            header = content.head(self._settings.max_header_size + _LINE)
-            end = header_end(header)
-            summary, hops = read(header[:end])
-            self._check(content, end, hops)
-            shares = await self._shares(envelope)
-        except Unavailable as error:
-            content.close()
-            raise Rejected(_LATER) from error
-        except BaseException:
-            content.close()
-            raise
-        return await self._store(shares, summary, content, header[:end])
+        owned = self._known(envelope)
+        if owned is None:
+            return ensureDeferred(self._ask_then_accept(envelope, content))
+        return self._take(envelope, content, owned)
 
     async def submit(
         self, customer: int, envelope: Envelope, destination: str, content: Content
     ) -> Receipt:
         """Take in mail that Mail6M itself has written; it is kept only until it is delivered."""
-        header = content.head(content.size)
-        owner = Owner(customer, destination, envelope.recipients[0].address)
-        share = _Share(customer, envelope, [(envelope.recipients[0], owner)], Shelf.TRANSIT)
+        try:
+            header = content.head(content.size)
+            owner = Owner(customer, destination, envelope.recipients[0].address)
+            key = await self._directory.key(customer)
+        except Exception as error:
+            content.close()
+            raise Rejected(self._why(Failure())) from error
+        share = _Share(customer, envelope, [(envelope.recipients[0], owner)], key, Shelf.TRANSIT)
         end = header_end(header)
         return await self._store([share], read(header[:end])[0], content, header[:end])
+
+    def _known(self, envelope: Envelope) -> _Owned | None:
+        """Whose the recipients are, and the keys, if all of it is in memory."""
+        owners, keys = [], {}
+        for recipient in envelope.recipients:
+            owner = self._directory.known_owner(recipient.address)
+            if owner is None:
+                return None
+            key = self._directory.known_key(owner.customer)
+            if key is None:
+                return None
+            owners.append(owner)
+            keys[owner.customer] = key
+        return owners, keys
+
+    async def _ask_then_accept(self, envelope: Envelope, content: Content) -> Receipt:
+        owners, keys = [], {}
+        try:
+            for recipient in envelope.recipients:
+                owner = await self._directory.owner(recipient.address)
+                if owner is None:  # the domain was removed since RCPT: let the sender ask again
+                    raise Rejected(Reply(451, "4.3.5", "A recipient's domain has just changed"))
+                owners.append(owner)
+                keys[owner.customer] = await self._directory.key(owner.customer)
+        except Rejected:
+            content.close()
+            raise
+        except Exception as error:
+            content.close()
+            raise Rejected(self._why(Failure())) from error
+        return await self._take(envelope, content, (owners, keys))
+
+    def _take(self, envelope: Envelope, content: Content, owned: _Owned) -> Deferred[Receipt]:
+        try:
+            header = content.head(self._settings.max_header_size + _LINE)
+            end = header_end(header)
+            header = header[:end]
+            summary, hops = read(header)
+            self._check(content, end, hops)
+        except BaseException:  # noqa: BLE001 - it is handed to who waits
+            content.close()
+            return fail()
+        return self._store(_shares(envelope, *owned), summary, content, header)
 
     def _check(self, content: Content, header_size: int, hops: int) -> None:
         if header_size > self._settings.max_header_size:
@@ -143,27 +183,9 @@ class Intake:
         if hops > self._settings.max_hops:
             raise Rejected(Reply(554, "5.4.6", f"Too many hops: {hops}, is this a mail loop?"))
 
-    async def _shares(self, envelope: Envelope) -> list[_Share]:
-        """The envelope as each customer may see it."""
-        owners: dict[int, list[tuple[Recipient, Owner]]] = {}
-        for recipient in envelope.recipients:
-            owner = self._directory.known_owner(recipient.address)
-            if owner is None:
-                owner = await self._directory.owner(recipient.address)
-            if owner is None:  # the domain was removed since RCPT: let the sender ask again
-                raise Rejected(Reply(451, "4.3.5", "A recipient's domain has just changed"))
-            owners.setdefault(owner.customer, []).append((recipient, owner))
-        if len(owners) == 1:
-            [(customer, owned)] = owners.items()
-            return [_Share(customer, envelope, owned, Shelf.CABINET)]
-        return [
-            _Share(customer, envelope._replace(recipients=tuple(r for r, _ in owned)), owned)
-            for customer, owned in owners.items()
-        ]
-
-    async def _store(
+    def _store(
         self, shares: list[_Share], summary: Summary, content: Content, header: bytes
-    ) -> Receipt:
+    ) -> Deferred[Receipt]:
         milliseconds = time.time_ns() // 1_000_000
         message_id = new_message_id(milliseconds)
         messages: list[NewMessage] = []
@@ -172,23 +194,39 @@ class Intake:
                 messages.append(
                     self._new_message(share, message_id, milliseconds, summary, content)
                 )
-            await self._commit(messages, content)
-        except Exception as error:
-            self._outgoing.doubt(messages)
-            content.close()
-            raise Rejected(self._why(error)) from error
+            done = self._commit(messages, content, [share.key for share in shares])
+        except Exception:  # noqa: BLE001 - as if it had failed later
+            done = fail()
+        return done.addCallbacks(
+            self._stored,
+            self._not_stored,
+            callbackArgs=(messages, content, header),
+            errbackArgs=(messages, content),
+        )
+
+    def _stored(
+        self, done: None, messages: list[NewMessage], content: Content, header: bytes
+    ) -> Receipt:
         accepted = [Accepted(message, content, header) for message in messages]
         for message in messages:
             self._on_accept.accepted(message)
         self._outgoing.offer(accepted)
-        return Receipt(message_id)
+        return Receipt(messages[0].id)
 
-    def _why(self, error: Exception) -> Reply:
+    def _not_stored(
+        self, failure: Failure, messages: list[NewMessage], content: Content
+    ) -> NoReturn:
+        self._outgoing.doubt(messages)
+        content.close()
+        raise Rejected(self._why(failure)) from failure.value
+
+    def _why(self, failure: Failure) -> Reply:
+        error = failure.value
         if isinstance(error, OSError):
             self.log.error("cannot read a message back from its spool: {error}", error=error)
             return Reply(452, "4.3.1", "Not enough room, try again later")
         if not isinstance(error, Unavailable):
-            self.log.failure("a message could not be stored, its sender will try again")
+            self.log.failure("a message could not be stored, its sender will try again", failure)
         return _LATER
 
     def _new_message(
@@ -210,22 +248,18 @@ class Intake:
             content.size, 0, b"", (), deliveries,
         )  # fmt: skip
 
-    async def _commit(self, messages: list[NewMessage], content: Content) -> None:
-        keys = [
-            self._directory.known_key(message.customer)
-            or await self._directory.key(message.customer)
-            for message in messages
-        ]
-        if content.in_memory and content.size <= SMALL:
-            octets = content.whole()
-            sha256 = hashlib.sha256(octets).digest()
-            for message, key in zip(messages, keys, strict=True):
-                message.sha256 = sha256
-                message.parts = seal(key, message.id, octets, self._settings.quality)
-                message.stored_size = sum(map(len, message.parts))
-            await self._batches.add(messages)
-        else:
-            await self._large.run(self._commit_large, messages, content, keys)
+    def _commit(
+        self, messages: list[NewMessage], content: Content, keys: list[bytes]
+    ) -> Deferred[None]:
+        if not content.in_memory or content.size > SMALL:
+            return self._large.run(self._commit_large, messages, content, keys)
+        octets = content.whole()
+        sha256 = hashlib.sha256(octets).digest()
+        for message, key in zip(messages, keys, strict=True):
+            message.sha256 = sha256
+            message.parts = seal(key, message.id, octets, self._settings.quality)
+            message.stored_size = sum(map(len, message.parts))
+        return self._batches.add(messages)
 
     async def _commit_small(self, batch: Sequence[list[NewMessage]], lane: int) -> None:
         messages = [message for messages in batch for message in messages]
@@ -252,7 +286,32 @@ class _Share:
     customer: int
     envelope: Envelope
     owned: list[tuple[Recipient, Owner]]
+    key: bytes
     shelf: Shelf = Shelf.CABINET
+
+
+_Owned = tuple[list[Owner], dict[int, bytes]]
+"""The owner of each recipient, and the key of each owner."""
+
+
+def _shares(envelope: Envelope, owners: list[Owner], keys: dict[int, bytes]) -> list[_Share]:
+    """The envelope as each customer may see it."""
+    if len(keys) == 1:
+        [(customer, key)] = keys.items()
+        owned = list(zip(envelope.recipients, owners, strict=True))
+        return [_Share(customer, envelope, owned, key)]
+    apart: dict[int, list[tuple[Recipient, Owner]]] = {}
+    for recipient, owner in zip(envelope.recipients, owners, strict=True):
+        apart.setdefault(owner.customer, []).append((recipient, owner))
+    return [
+        _Share(
+            customer,
+            envelope._replace(recipients=tuple(recipient for recipient, _ in owned)),
+            owned,
+            keys[customer],
+        )
+        for customer, owned in apart.items()
+    ]
 
 
 _LATER = Reply(451, "4.3.0", "The archive cannot be reached, try again later")

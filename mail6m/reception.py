@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mail6m.content import Budget, Content
 from mail6m.dialogue.address import domain_of
 from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.directory import Directory
-from mail6m.intake import Intake, Rejected
+from mail6m.intake import Intake, Receipt, Rejected
 from mail6m.journal import Journal
 from mail6m.model import Client, Envelope, Recipient, Reply, id_text
 from mail6m.names import ClientNames
@@ -89,11 +91,19 @@ class Reception:
         """See `mail6m.smtp.Admission`."""
         return Content(self._budget, self._spool, self._settings.spool_threshold)
 
-    async def accept(self, envelope: Envelope, content: Content) -> Reply:
+    def accept(self, envelope: Envelope, content: Content) -> Deferred[Reply]:
         """See `mail6m.smtp.Admission`."""
-        try:
-            receipt = await self._intake.accept(envelope, content)
-        except Rejected as error:
-            self._journal.refused(envelope.client.address, envelope.sender, error.reply)
-            return error.reply
-        return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")
+        return self._intake.accept(envelope, content).addCallbacks(
+            _archived, self._rejected, errbackArgs=(envelope,)
+        )
+
+    def _rejected(self, failure: Failure, envelope: Envelope) -> Reply:
+        error = failure.value
+        if not isinstance(error, Rejected):
+            failure.raiseException()
+        self._journal.refused(envelope.client.address, envelope.sender, error.reply)
+        return error.reply
+
+
+def _archived(receipt: Receipt) -> Reply:
+    return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 from typing import Protocol as Interface
 
@@ -35,6 +35,7 @@ from mail6m.dialogue import server as receiving
 from mail6m.dialogue.server import RECIPIENT_OK, SENDER_OK, ServerDialogue, State
 from mail6m.model import Client, Envelope, Recipient, Reply
 from mail6m.settings import Settings
+from mail6m.turn import Turn
 
 _LATER = Reply(451, "4.3.0", "Try again later")
 _CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
@@ -60,13 +61,13 @@ class Admission(Interface):
     def knows(self, address: str) -> bool:
         """This address is certainly a customer's: nothing needs to be asked."""
 
-    async def verdict(self, recipient: Recipient, client: Client) -> Reply:
+    def verdict(self, recipient: Recipient, client: Client) -> Coroutine[Any, Any, Reply]:
         """250 for a recipient of a customer's, else why not."""
 
     def content(self) -> Content:
         """A place for a message's content."""
 
-    async def accept(self, envelope: Envelope, content: Content) -> Reply:
+    def accept(self, envelope: Envelope, content: Content) -> Deferred[Reply]:
         """Take the message in, and close its content some time; the reply is the client's."""
 
 
@@ -144,8 +145,7 @@ class SmtpServer(Protocol):
         while (event := dialogue.next_event()) is not None:
             _SERVER_EVENTS[type(event)](self, event)
         self._advancing = False
-        if out := dialogue.data_to_send():
-            send_now(self.transport, out)
+        self.factory.turn.say(self)
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
                 self._paused = True
@@ -153,6 +153,11 @@ class SmtpServer(Protocol):
         elif self._paused:
             self._paused = False
             self.transport.resumeProducing()
+
+    def flush(self) -> None:
+        """Send what the dialogue has to say."""
+        if out := self._dialogue.data_to_send():
+            send_now(self.transport, out)
 
     def _answer(self, reply: Reply) -> None:
         if self not in self.factory.sessions:
@@ -215,16 +220,13 @@ class SmtpServer(Protocol):
         self.transport.write(self._dialogue.data_to_send())
         self.transport.loseConnection()
 
-    def _wait_for(self, verdict: Awaitable[Reply]) -> None:
-        ensureDeferred(self._hear(verdict))
+    def _wait_for(self, verdict: Coroutine[Any, Any, Reply] | Deferred[Reply]) -> None:
+        ensureDeferred(verdict).addCallbacks(self._answer, self._unanswered)
 
-    async def _hear(self, verdict: Awaitable[Reply]) -> None:
-        try:
-            reply = await verdict
-        except Exception:  # noqa: BLE001 - whatever it is, the client is to try again
-            self.factory.log.failure("a session's question was not answered")
-            reply = _LATER
-        self._answer(reply)
+    def _unanswered(self, failure: Failure) -> None:
+        """Whatever it is, the client is to try again."""
+        self.factory.log.failure("a session's question was not answered", failure)
+        self._answer(_LATER)
 
     def _client(self, smtputf8: bool = False) -> Client:
         protocol = ("UTF8SMTP" if smtputf8 else "ESMTP") if self._dialogue.extended else "SMTP"
@@ -312,11 +314,13 @@ class SmtpServerFactory(ServerFactory):
     def __init__(
         self,
         clock: IReactorTime,
+        turn: Turn,
         settings: Settings,
         admission: Admission,
         tls: Callable[[], IOpenSSLContextFactory | None],
     ) -> None:
         self.clock = clock
+        self.turn = turn
         self.settings = settings
         self.admission = admission
         self.tls = tls
@@ -461,12 +465,14 @@ class SmtpClient(Protocol):
         owner: SessionOwner,
         tls: IOpenSSLContextFactory,
         clock: IReactorTime,
+        turn: Turn,
         settings: Settings,
     ) -> None:
         self.dialogue = dialogue
         self._owner = owner
         self._context = tls
         self._clock = clock
+        self._turn = turn
         self._settings = settings
         self._full: Deferred[None] | None = None
         self._lost_because: Reply | None = None
@@ -500,7 +506,7 @@ class SmtpClient(Protocol):
         self._owner.on_lost(self._lost_because or lost)
 
     def advance(self) -> None:
-        """Let the dialogue go on, and send what it has to say."""
+        """Let the dialogue go on, and send what it has to say at the end of the turn."""
         while not self._over and (event := self.dialogue.next_event()) is not None:
             if isinstance(event, sending.TlsWanted):
                 self.flush()
@@ -508,10 +514,10 @@ class SmtpClient(Protocol):
                 self.transport.startTLS(self._context)
             else:
                 self._owner.on_event(event)
-        self.flush()
+        self._turn.say(self)
 
     def flush(self) -> None:
-        """Send what the dialogue has to say."""
+        """Send what the dialogue has to say, now."""
         if not self._over and (out := self.dialogue.data_to_send()):
             send_now(self.transport, out)
 

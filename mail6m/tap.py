@@ -54,6 +54,7 @@ from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
 from mail6m.tls import Certificates
+from mail6m.turn import Turn
 from mail6m.web.app import Web
 
 EMBEDDED = "embedded:"
@@ -372,8 +373,10 @@ class Mail6M(Service):
         self._threads = ThreadPool(0, settings.seal_threads, "seal")
         self._threads.start()
         smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
+        turn = Turn(reactor)
         self._queue = Queue(
             reactor,
+            turn,
             settings,
             foundation.deliveries,
             foundation.servers,
@@ -396,7 +399,7 @@ class Mail6M(Service):
             ClientNames(reactor, resolver),
         )
         self._factory = SmtpServerFactory(
-            reactor, settings, reception, cast(Any, certificates or (lambda: None))
+            reactor, turn, settings, reception, cast(Any, certificates or (lambda: None))
         )
         foundation.pool.listen(ROUTES_CHANNEL, foundation.directory.forget)
         foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)

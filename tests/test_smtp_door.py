@@ -22,6 +22,7 @@ from mail6m.dialogue.client import ClientDialogue, Transfer
 from mail6m.model import Client, Envelope, Recipient, Reply, TlsPolicy
 from mail6m.settings import Settings
 from mail6m.smtp import BehindProxy, SmtpClient, SmtpServerFactory
+from mail6m.turn import Turn
 
 ARCHIVED = Reply(250, "2.0.0", "Archived")
 EHLO = b"EHLO client.test\r\n"
@@ -64,10 +65,10 @@ class FakeAdmission:
     def content(self) -> Content:
         return Content(self.budget, self.spool, self.threshold)
 
-    async def accept(self, envelope: Envelope, content: Content) -> Reply:
+    def accept(self, envelope: Envelope, content: Content) -> Deferred[Reply]:
         self.messages.append((envelope, b"".join(content.pieces())))
         content.close()
-        return await self._ask()
+        return ensureDeferred(self._ask())
 
     async def _ask(self) -> Reply:
         question: Deferred[Reply] = Deferred()
@@ -83,9 +84,10 @@ class Visit:
     """A client at the door."""
 
     def __init__(
-        self, factory: SmtpServerFactory, transport: StringTransport, address: str
+        self, factory: SmtpServerFactory, transport: StringTransport, address: str, clock: Clock
     ) -> None:
         self.transport = transport
+        self._clock = clock
         transport.peerAddr = IPv4Address("TCP", address, 40_000)
         self.protocol = cast(Protocol, factory.buildProtocol(transport.peerAddr))
         transport.protocol = self.protocol  # type: ignore[attr-defined]
@@ -96,6 +98,7 @@ class Visit:
 
     def heard(self) -> list[str]:
         """The replies since the last look, without their ends of line."""
+        self._clock.advance(0)  # the turn ends
         replies: list[str] = self.transport.value().decode().splitlines()
         self.transport.clear()
         return replies
@@ -123,7 +126,11 @@ class Door:
         self.clock = Clock()
         self.admission = FakeAdmission(spool)
         self.factory = SmtpServerFactory(
-            self.clock, Settings(hostname="mail6m.test", **settings), self.admission, lambda: None
+            self.clock,
+            Turn(self.clock),
+            Settings(hostname="mail6m.test", **settings),
+            self.admission,
+            lambda: None,
         )
         cast(Any, self.factory).doStart()
 
@@ -133,12 +140,15 @@ class Door:
         transport: Callable[[], StringTransport] = StringTransportWithDisconnection,
     ) -> Visit:
         """A client that has just connected."""
-        return Visit(self.factory, transport(), address)
+        return Visit(self.factory, transport(), address, self.clock)
 
     def proxied(self) -> Visit:
         """A connection that HAProxy has just made."""
         return Visit(
-            cast(Any, BehindProxy)(self.factory), StringTransportWithDisconnection(), "192.0.2.100"
+            cast(Any, BehindProxy)(self.factory),
+            StringTransportWithDisconnection(),
+            "192.0.2.100",
+            self.clock,
         )
 
     def guest(self, said: bytes = b"", address: str = "192.0.2.1") -> Visit:
@@ -573,7 +583,9 @@ class Host:
         self.ended: list[Transfer] = []
         self._to_send = transfers
         dialogue = ClientDialogue("mail6m.test", tls)
-        self.session = SmtpClient(dialogue, self, cast(Any, None), self.clock, self.settings)
+        self.session = SmtpClient(
+            dialogue, self, cast(Any, None), self.clock, Turn(self.clock), self.settings
+        )
         cast(Any, self.session).makeConnection(self.transport)
 
     def say(self, *replies: bytes) -> None:

@@ -20,6 +20,7 @@ from mail6m.reader import Reader
 from mail6m.settings import Settings
 from mail6m.smtp import SmtpClient
 from mail6m.tls import Encrypted
+from mail6m.turn import Turn
 
 _GOODBYE = Reply(450, "4.3.2", "The session was closed")
 
@@ -53,9 +54,15 @@ class Courier:
     log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, settings: Settings, reader: Reader, dispatch: Dispatch
+        self,
+        reactor: IReactorTime,
+        turn: Turn,
+        settings: Settings,
+        reader: Reader,
+        dispatch: Dispatch,
     ) -> None:
         self._reactor = reactor
+        self._turn = turn
         self._settings = settings
         self._reader = reader
         self._dispatch = dispatch
@@ -106,6 +113,7 @@ class Courier:
             self,
             cast(Any, Encrypted(host.name)),
             self._reactor,
+            self._turn,
             self._settings,
         )
         self._established = Deferred()
@@ -161,7 +169,6 @@ class Courier:
             session.wait()
             session.advance()
         self._working = False
-        session.flush()
         self._idle_since = self._reactor.seconds()
 
     def _trace(self, consignment: Consignment) -> bytes:

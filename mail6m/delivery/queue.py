@@ -37,6 +37,7 @@ from mail6m.storage.archive import NewMessage
 from mail6m.storage.deliveries import Deliveries, Due, Record
 from mail6m.storage.errors import StorageError, Unavailable
 from mail6m.storage.servers import LEASE, Servers
+from mail6m.turn import Turn
 
 MOST_FILES = 100
 """Contents in files that are kept open to be relayed; beyond it they are read back later."""
@@ -57,6 +58,7 @@ class Queue:
     def __init__(
         self,
         reactor: IReactorTime,
+        turn: Turn,
         settings: Settings,
         deliveries: Deliveries,
         servers: Servers,
@@ -69,6 +71,7 @@ class Queue:
         self.settings = settings
         self.routes = routes
         self._reactor = reactor
+        self._turn = turn
         self._deliveries = deliveries
         self._servers = servers
         self._reader = reader
@@ -118,11 +121,11 @@ class Queue:
 
     def soon(self, work: Callable[[], None]) -> None:
         """At the end of this turn of the reactor."""
-        self._reactor.callLater(0, work)
+        self._turn.at_end(work)
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""
-        return Courier(self._reactor, self.settings, self._reader, lane)
+        return Courier(self._reactor, self._turn, self.settings, self._reader, lane)
 
     # From intake (mail6m.intake.Outgoing)
 

@@ -1,0 +1,66 @@
+"""What is put off to the end of the reactor's turn.
+
+A turn is what the reactor does between two looks at its sockets: under load, the work of dozens of
+events. Two things are better done when all of it is known. Commits, and couriers' rounds, gather
+what the whole turn has brought. And what is said goes out at the end: each packet wakes a peer, who
+on the same machine would run in our place in the middle of our work, and comes back, on any
+machine, to find us not ready to listen (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+
+class Speaker(Protocol):
+    """A session with something to say."""
+
+    def flush(self) -> None:
+        """Say it now."""
+
+
+class Turn:
+    """The turn that the reactor is in."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._works: list[Callable[[], None]] = []
+        self._speakers: dict[Speaker, None] = {}
+        self._scheduled = False
+
+    def at_end(self, work: Callable[[], None]) -> None:
+        """Do this when all events of the turn have been seen, before anything is said."""
+        self._works.append(work)
+        if not self._scheduled:
+            self._schedule()
+
+    def say(self, speaker: Speaker) -> None:
+        """Flush this session at the end of the turn, once, however often it is asked for."""
+        self._speakers[speaker] = None
+        if not self._scheduled:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._clock.callLater(0, self._end)
+
+    def _end(self) -> None:
+        for work in self._works:  # which may grow meanwhile
+            self._guarded(work)
+        self._works.clear()
+        speakers, self._speakers = self._speakers, {}
+        self._scheduled = False
+        for speaker in speakers:
+            self._guarded(speaker.flush)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the others' work must not suffer for it
+            self.log.failure("something put off to the end of a turn went wrong")
