@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 T = TypeVar("T")
 
@@ -17,6 +18,8 @@ class Batches(Generic[T]):
 
     ``patience`` is how long, in seconds, an item waits for others.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -31,17 +34,33 @@ class Batches(Generic[T]):
         self._commit = commit
         self._most = most
         self._patience = patience
-        self._waiting: deque[tuple[T, Deferred[None]]] = deque()
+        self._waiting: deque[tuple[T, Deferred[None] | None]] = deque()
+        self._lanes = lanes
         self._free = list(range(lanes))
         self._scheduled = False
+        self._finishing: list[Deferred[None]] = []
 
     def add(self, item: T) -> Deferred[None]:
         """Commit ``item`` soon; fires when it is done, or with what went wrong."""
         done: Deferred[None] = Deferred()
+        self._enqueue(item, done)
+        return done
+
+    def put(self, item: T) -> None:
+        """Commit ``item`` soon; nobody waits for it, and what goes wrong is logged."""
+        self._enqueue(item, None)
+
+    def finished(self) -> Deferred[None]:
+        """Fires when nothing waits, and nothing is under way."""
+        done: Deferred[None] = Deferred()
+        self._finishing.append(done)
+        self._tell_if_finished()
+        return done
+
+    def _enqueue(self, item: T, done: Deferred[None] | None) -> None:
         self._waiting.append((item, done))
         if self._free and not self._scheduled:
             self._schedule()
-        return done
 
     def _schedule(self) -> None:
         # At the end of this turn of the reactor at least, so that all it brings goes together.
@@ -54,7 +73,7 @@ class Batches(Generic[T]):
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
             ensureDeferred(self._run(batch, self._free.pop()))
 
-    async def _run(self, batch: list[tuple[T, Deferred[None]]], lane: int) -> None:
+    async def _run(self, batch: list[tuple[T, Deferred[None] | None]], lane: int) -> None:
         failure: BaseException | None = None
         try:
             await self._commit([item for item, _ in batch], lane)
@@ -64,15 +83,16 @@ class Batches(Generic[T]):
             await self._run_apart(batch, lane)
         else:
             for _, done in batch:
-                _fire(done, failure)
+                self._fire(done, failure)
         self._free.append(lane)
         if self._waiting and not self._scheduled:
             if self._patience and len(self._waiting) < self._most:
                 self._schedule()
             else:
                 self._start()
+        self._tell_if_finished()
 
-    async def _run_apart(self, batch: list[tuple[T, Deferred[None]]], lane: int) -> None:
+    async def _run_apart(self, batch: list[tuple[T, Deferred[None] | None]], lane: int) -> None:
         """One of them is at fault: the others must not suffer for it."""
         for item, done in batch:
             failure: BaseException | None = None
@@ -80,13 +100,21 @@ class Batches(Generic[T]):
                 await self._commit([item], lane)
             except Exception as error:  # noqa: BLE001 - it is handed to who waits
                 failure = error
-            _fire(done, failure)
+            self._fire(done, failure)
 
+    def _fire(self, done: Deferred[None] | None, failure: BaseException | None) -> None:
+        if done is None:
+            if failure is not None:
+                self.log.error("could not be committed: {failure}", failure=failure)
+        elif done.called:
+            return
+        elif failure is None:
+            done.callback(None)
+        else:
+            done.errback(failure)
 
-def _fire(done: Deferred[None], failure: BaseException | None) -> None:
-    if done.called:
-        return
-    if failure is None:
-        done.callback(None)
-    else:
-        done.errback(failure)
+    def _tell_if_finished(self) -> None:
+        if self._finishing and not self._waiting and len(self._free) == self._lanes:
+            finishing, self._finishing = self._finishing, []
+            for done in finishing:
+                done.callback(None)

@@ -21,8 +21,14 @@ HOUSE = 0
 """The customer number of Mail6M itself, who owns mail to ``postmaster`` without a domain."""
 
 
-id_text = lru_cache(maxsize=8_192)(str)
-"""A message's id as text; it is asked for many times while the message passes through."""
+def id_text(id_: UUID) -> str:
+    """A message's id as text; it is asked for many times while the message passes through."""
+    return _text_of(id_.int)
+
+
+@lru_cache(maxsize=8_192)
+def _text_of(id_: int) -> str:  # looked up by the integer, which is hashed without a call
+    return str(UUID(int=id_))
 
 
 class Notify(enum.IntFlag):

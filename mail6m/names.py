@@ -60,9 +60,11 @@ class ClientNames:
         if address in self._under_way or len(self._under_way) >= AT_ONCE:
             return
         try:
-            if (ip := ipaddress.ip_address(address)).is_loopback:
-                return
+            ip = ipaddress.ip_address(address)
         except ValueError:  # a Unix socket, or a zone
+            return
+        if ip.is_loopback:
+            self._remember("", address)
             return
         self._under_way.add(address)
         done = ensureDeferred(self._find(ip))

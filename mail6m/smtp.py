@@ -6,7 +6,9 @@ one and what becomes of it is decided elsewhere; what SMTP says of it, in `mail6
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -42,6 +44,7 @@ _CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
 _MOST_PENDING = 65_536
 """Octets received and not looked at yet, beyond which a client is made to wait."""
 _RATE_WINDOW = 60.0
+_NO_OCTETS = bytes(4)
 _CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
 """Where the least rate holds, whether the content is kept or has been refused."""
 
@@ -611,6 +614,8 @@ def _already_said(transport: Any) -> bytes:
     if handle is None:
         return b""
     try:
+        if fcntl.ioctl(handle, termios.FIONREAD, _NO_OCTETS) == _NO_OCTETS:
+            return b""
         return cast(bytes, handle.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except OSError:
         return b""

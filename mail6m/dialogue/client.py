@@ -94,6 +94,9 @@ Event = Ready | TlsWanted | ContentWanted | TransferEnded | SessionFailed
 class Step(enum.Enum):
     """What the next reply is about."""
 
+    # Looked up for every reply: Enum's own hash of a name is a call.
+    __hash__ = object.__hash__
+
     GREETING = "the banner"
     EHLO = "EHLO"
     HELO = "HELO"

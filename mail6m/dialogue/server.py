@@ -620,11 +620,13 @@ class ServerDialogue:
 @lru_cache(maxsize=256)
 def encode(reply: Reply) -> bytes:
     """The octets of a reply; every line repeats the code and the status (RFC 2034, 4)."""
-    status = f"{reply.status} " if reply.status else ""
-    lines = reply.text.splitlines() or [""]
-    encoded = [f"{reply.code}-{status}{line}" for line in lines[:-1]]
-    encoded.append(f"{reply.code} {status}{lines[-1]}")
-    return "".join(f"{line}\r\n" for line in encoded).encode("utf-8", "replace")
+    code, status, text = reply
+    status = f"{status} " if status else ""
+    *others, last = text.splitlines() or [""]
+    encoded = f"{code} {status}{last}\r\n"
+    if others:
+        encoded = "".join([f"{code}-{status}{line}\r\n" for line in others]) + encoded
+    return encoded.encode("utf-8", "replace")
 
 
 def _read_argument(octets: bytes, international: bool) -> str | None:
