@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 T = TypeVar("T")
@@ -16,24 +15,22 @@ T = TypeVar("T")
 class Batches(Generic[T]):
     """Hands what it is given to ``commit(items, lane)``, with at most ``lanes`` calls under way.
 
-    ``patience`` is how long, in seconds, an item waits for others.
+    ``schedule(work)`` says how long an item waits for others: it calls ``work`` when it is time.
     """
 
     log = Logger()
 
     def __init__(
         self,
-        clock: IReactorTime,
+        schedule: Callable[[Callable[[], None]], object],
         commit: Callable[[Sequence[T], int], Awaitable[None]],
         *,
         lanes: int,
         most: int,
-        patience: float = 0.0,
     ) -> None:
-        self._clock = clock
+        self._when_it_is_time = schedule
         self._commit = commit
         self._most = most
-        self._patience = patience
         self._waiting: deque[tuple[T, Deferred[None] | None]] = deque()
         self._lanes = lanes
         self._free = list(range(lanes))
@@ -63,9 +60,8 @@ class Batches(Generic[T]):
             self._schedule()
 
     def _schedule(self) -> None:
-        # At the end of this turn of the reactor at least, so that all it brings goes together.
         self._scheduled = True
-        self._clock.callLater(self._patience, self._start)
+        self._when_it_is_time(self._start)
 
     def _start(self) -> None:
         self._scheduled = False
@@ -86,7 +82,7 @@ class Batches(Generic[T]):
                 self._fire(done, failure)
         self._free.append(lane)
         if self._waiting and not self._scheduled:
-            if self._patience and len(self._waiting) < self._most:
+            if len(self._waiting) < self._most:
                 self._schedule()
             else:
                 self._start()

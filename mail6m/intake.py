@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from functools import partial
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -28,10 +29,12 @@ from mail6m.seal import fitting_quality, seal, seal_pieces
 from mail6m.settings import Settings
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.errors import Unavailable
+from mail6m.turn import Turn
 
-LANES = 2
+LANES = 1
 """Commits under way at once: two keep PostgreSQL busy (design facts, txpostgres 7)."""
 MOST = 200
+COMPANY = 0.008
 _LINE = 1_000
 """Octets read beyond the longest header: a field's name that is cut off is not seen as one."""
 SMALL = 65_536
@@ -90,6 +93,7 @@ class Intake:
     def __init__(
         self,
         reactor: Any,
+        turn: Turn,
         settings: Settings,
         archive: Archive,
         directory: Directory,
@@ -106,7 +110,7 @@ class Intake:
         self._threads = threads
         self._large = DeferredSemaphore(settings.seal_threads)
         self._batches: Batches[list[NewMessage]] = Batches(
-            reactor, self._commit_small, lanes=LANES, most=MOST
+            partial(turn.when_quiet, patience=COMPANY), self._commit_small, lanes=LANES, most=MOST
         )
 
     def accept(self, envelope: Envelope, content: Content) -> Deferred[Receipt]:

@@ -207,6 +207,7 @@ class Foundation:
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self.reactor = reactor
+        self.turn = Turn(reactor)
         self.settings = settings
         self._embedded: Embedded | None = None
         self.dsn = settings.database
@@ -255,7 +256,14 @@ class Foundation:
     def intake(self, outgoing: Outgoing, journal: Journal, threads: ThreadPool) -> Intake:
         """The way in."""
         return Intake(
-            self.reactor, self.settings, self.archive, self.directory, outgoing, journal, threads
+            self.reactor,
+            self.turn,
+            self.settings,
+            self.archive,
+            self.directory,
+            outgoing,
+            journal,
+            threads,
         )
 
     def reports(self, intake: Intake, budget: Budget) -> Reports:
@@ -373,10 +381,9 @@ class Mail6M(Service):
         self._threads = ThreadPool(0, settings.seal_threads, "seal")
         self._threads.start()
         smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
-        turn = Turn(reactor)
         self._queue = Queue(
             reactor,
-            turn,
+            foundation.turn,
             settings,
             foundation.deliveries,
             foundation.servers,
@@ -399,7 +406,7 @@ class Mail6M(Service):
             ClientNames(reactor, resolver),
         )
         self._factory = SmtpServerFactory(
-            reactor, turn, settings, reception, cast(Any, certificates or (lambda: None))
+            reactor, foundation.turn, settings, reception, cast(Any, certificates or (lambda: None))
         )
         foundation.pool.listen(ROUTES_CHANNEL, foundation.directory.forget)
         foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)

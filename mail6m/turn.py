@@ -31,6 +31,7 @@ class Turn:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._works: list[Callable[[], None]] = []
+        self._patient: list[tuple[Callable[[], None], float]] = []
         self._speakers: dict[Speaker, None] = {}
         self._scheduled = False
 
@@ -46,18 +47,38 @@ class Turn:
         if not self._scheduled:
             self._schedule()
 
+    def when_quiet(self, work: Callable[[], None], patience: float) -> None:
+        """Do this at the end of a turn in which nobody has spoken, or in ``patience`` seconds."""
+        self._patient.append((work, self._clock.seconds() + patience))
+        if not self._scheduled:
+            self._schedule()
+
     def _schedule(self) -> None:
         self._scheduled = True
         self._clock.callLater(0, self._end)
 
     def _end(self) -> None:
+        self._do_what_has_waited()
         for work in self._works:  # which may grow meanwhile
             self._guarded(work)
         self._works.clear()
         speakers, self._speakers = self._speakers, {}
-        self._scheduled = False
         for speaker in speakers:
             self._guarded(speaker.flush)
+        self._scheduled = False
+        if self._patient or self._works or self._speakers:
+            self._schedule()
+
+    def _do_what_has_waited(self) -> None:
+        if not self._patient:
+            return
+        quiet, now = not self._speakers, self._clock.seconds()
+        patient, self._patient = self._patient, []
+        for work, until in patient:
+            if quiet or now >= until:
+                self._guarded(work)
+            else:
+                self._patient.append((work, until))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

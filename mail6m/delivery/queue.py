@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -84,7 +85,7 @@ class Queue:
         self._lanes: dict[str, Lane] = {}
         self._returned: list[tuple[int, UUID, str]] = []
         self._records: Batches[Record] = Batches(
-            reactor, self._commit, lanes=1, most=1_000, patience=COMPANY
+            partial(reactor.callLater, COMPANY), self._commit, lanes=1, most=1_000
         )
         self._stopping = False
         self._polling = False
