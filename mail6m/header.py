@@ -135,22 +135,29 @@ def read(header: bytes) -> tuple[Summary, int]:
     Of a field that occurs several times the first counts, but all of To and then all of Cc make
     up the recipients. The limits above are in characters.
     """
-    values: dict[bytes, list[bytes]] = {name: [] for name in _WANTED}
+    values: dict[bytes, list[bytes]] = {}
     received = 0
     # Not findall: its list of a flood of tiny fields would weigh thirty times their bytes.
     for field in _KNOWN.finditer(b"\n" + header):
-        name = field[1].lower()
+        name, value = field.groups()
+        name = name.lower()
         if name == b"received":
             received += 1
-        elif len(kept := values[name]) < _REPEATS:
-            kept.append(field[2])
+        elif name not in values:
+            values[name] = [value]
+        elif len(values[name]) < _REPEATS:
+            values[name].append(value)
     summary = Summary(
-        sender=_bounded(b"".join(values[b"from"][:1]), ADDRESSES_LIMIT),
-        recipients=_joined(values[b"to"] + values[b"cc"]),
-        subject=_bounded(b"".join(values[b"subject"][:1]), SUBJECT_LIMIT),
-        message_id=_bounded(b"".join(values[b"message-id"][:1]), MESSAGE_ID_LIMIT),
+        _first(values, b"from", ADDRESSES_LIMIT),
+        _joined(values.get(b"to", []) + values.get(b"cc", [])),
+        _first(values, b"subject", SUBJECT_LIMIT),
+        _first(values, b"message-id", MESSAGE_ID_LIMIT),
     )
     return summary, received
+
+
+def _first(values: dict[bytes, list[bytes]], name: bytes, limit: int) -> str:
+    return _bounded(values[name][0], limit) if name in values else ""
 
 
 def decode(value: bytes) -> str:
@@ -179,7 +186,8 @@ def _joined(values: list[bytes]) -> str:
 
 def _bounded(value: bytes, limit: int) -> str:
     """The first *limit* characters of a value, without reading much more of it than that."""
-    return decode(value[: limit * _RAW_PER_CHARACTER])[:limit].rstrip()
+    text = decode(value[: limit * _RAW_PER_CHARACTER])
+    return text if len(text) <= limit else text[:limit].rstrip()
 
 
 def _unencoded(value: bytes) -> str:

@@ -95,7 +95,10 @@ def _owner(customer: int) -> bytes:
 
 def seal(key: bytes, message: UUID, content: bytes, quality: int) -> list[bytes]:
     """The sealed parts of a small content."""
-    return list(_sealed(key, message, [brotli.compress(content, quality=quality)]))
+    compressed = brotli.compress(content, quality=quality)
+    if len(compressed) > PART:
+        return list(_sealed(key, message, [compressed]))
+    return [_message_cipher(key, message).encrypt(_ONLY, compressed, None)]
 
 
 def seal_pieces(
@@ -139,6 +142,9 @@ def _message_cipher(key: bytes, message: UUID) -> AESGCM:
 
 def _nonce(number: int, last: bool) -> bytes:
     return struct.pack(">7xBI", last, number)
+
+
+_ONLY = _nonce(0, True)
 
 
 class Opening:

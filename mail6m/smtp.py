@@ -89,6 +89,7 @@ class SmtpServer(Protocol):
         self._tls = ""
         self._paused = False
         self._advancing = False
+        self._heard = True
         self._deadline = 0.0
         self._command_since = 0.0
         self._window = 0.0
@@ -100,7 +101,6 @@ class SmtpServer(Protocol):
     def connectionMade(self) -> None:  # noqa: D102
         factory = self.factory
         self._address = getattr(self.transport.getPeer(), "host", None) or "local"
-        self._touch(factory.clock.seconds())
         self._admission.meet(self._address)
         if (refusal := factory.admit(self, self._address)) is not None:
             self._dialogue.shut_down(refusal)
@@ -120,7 +120,7 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
         self._window_octets += len(data)
-        self._deadline = self.factory.clock.seconds() + self.factory.settings.idle_timeout
+        self._heard = True
         self._dialogue.receive_data(data)
         if self._greeting is not None:  # it has spoken first: there is nothing more to wait for
             self._greeting.cancel()
@@ -165,8 +165,7 @@ class SmtpServer(Protocol):
     def _answer(self, reply: Reply) -> None:
         if self not in self.factory.sessions:
             return  # the client went away: what it had sent behind its question goes with it
-        now = self.factory.clock.seconds()
-        self._touch(now)
+        self._touch()
         self._dialogue.answer(reply)
         if self.factory.stopping:
             self._dialogue.shut_down(_CLOSING)
@@ -245,18 +244,21 @@ class SmtpServer(Protocol):
 
     # Time
 
-    def _touch(self, now: float) -> None:
-        self._deadline = now + self.factory.settings.idle_timeout
+    def _touch(self) -> None:
+        self._heard = True
         self._command_since = 0.0
 
     def check(self, now: float) -> None:
         """Close the session if it has been too slow; called every second."""
+        if self._heard:  # within the last second, which is near enough
+            self._heard = False
+            self._deadline = now + self.factory.settings.idle_timeout
         dialogue = self._dialogue
         if dialogue.state is State.CLOSED:
             if now > self._deadline:  # it does not even read our goodbye
                 self.transport.abortConnection()
         elif dialogue.waiting:
-            self._touch(now)
+            self._touch()
         elif now > self._deadline:
             self._time_out("Timeout: you were silent for too long", now)
         elif dialogue.state in _CONTENT:
@@ -283,7 +285,7 @@ class SmtpServer(Protocol):
         self._window, self._window_octets = now, 0
 
     def _time_out(self, text: str, now: float) -> None:
-        self._deadline = now + 10
+        self._heard, self._deadline = False, now + 10
         self.shut_down(Reply(421, "4.4.2", text))
 
     def shut_down(self, reply: Reply) -> None:
@@ -481,8 +483,9 @@ class SmtpClient(Protocol):
         self._lost_because: Reply | None = None
         self._over = False
         self._handshaking = False
+        self._moved = True
+        self._deadline = 0.0
         self.tls = ""
-        self.deadline = 0.0
 
     def connectionMade(self) -> None:  # noqa: D102
         self.wait()
@@ -556,13 +559,16 @@ class SmtpClient(Protocol):
 
     def wait(self) -> None:
         """Something has moved: the clock of this session starts anew."""
-        final = self.dialogue.awaits_end
-        limit = self._settings.final_timeout if final else self._settings.reply_timeout
-        self.deadline = self._clock.seconds() + limit
+        self._moved = True
 
     def check(self, now: float) -> None:
         """Give the session up if the host has been silent for too long; called every second."""
-        if not self._over and now > self.deadline and not self.dialogue.idle:
+        if self._moved:  # within the last second, which is near enough
+            self._moved = False
+            final = self.dialogue.awaits_end
+            limit = self._settings.final_timeout if final else self._settings.reply_timeout
+            self._deadline = now + limit
+        if not self._over and now > self._deadline and not self.dialogue.idle:
             step = "the TLS handshake" if self._handshaking else self.dialogue.step
             self.abort(Reply(450, "4.4.2", f"Timeout, waiting for {step}"))
 

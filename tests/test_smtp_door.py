@@ -182,7 +182,7 @@ def test_a_silent_client_is_told_to_go(door: Door) -> None:
     assert visit.hears("250")
     door.wait(300)
     assert visit.hears()
-    door.wait(1)
+    door.wait(2)  # the watch goes round once a second
     assert visit.hears("421 4.4.2 Timeout")
     assert not visit.inside
     assert not door.factory.sessions
@@ -273,7 +273,7 @@ def test_a_client_that_waits_for_us_is_not_too_slow(door: Door) -> None:
 def test_a_client_that_does_not_read_its_goodbye(door: Door) -> None:
     """After a time-out the connection is cut ten seconds later if it is still there."""
     visit = door.visit(transport=StringTransport)
-    door.wait(301)
+    door.wait(302)
     assert visit.transport.disconnecting
     door.wait(10)
     assert not visit.transport.disconnected
@@ -594,8 +594,9 @@ class Host:
 
     def wait(self, seconds: float) -> None:
         """Let time pass; couriers look after their sessions every second."""
-        self.clock.advance(seconds)
-        self.session.check(self.clock.seconds())
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            self.session.check(self.clock.seconds())
 
     def given_up(self) -> bool:
         """Whether our end has cut the connection."""
@@ -673,12 +674,12 @@ def step(request: pytest.FixtureRequest) -> tuple[str, Host]:
 
 
 def test_a_host_that_does_not_reply(step: tuple[str, Host]) -> None:
-    """It has `reply_timeout`, and `final_timeout` for the end of data, and not a second more."""
+    """It has `reply_timeout`, and `final_timeout` for the end of data, to the second's watch."""
     name, host = step
     limit = host.settings.final_timeout if name == "end of data" else host.settings.reply_timeout
     host.wait(limit)
     assert not host.given_up()
-    host.wait(1)
+    host.wait(2)
     assert host.given_up()
     host.hang_up()
     assert host.lost == [Reply(450, "4.4.2", f"Timeout, waiting for {name}")]
@@ -706,7 +707,7 @@ def test_a_host_that_falls_silent_after_the_end_of_data() -> None:
     assert len(host.ended) == 1
     host.wait(host.settings.reply_timeout)
     assert not host.given_up()
-    host.wait(1)
+    host.wait(2)
     assert host.given_up()
 
 
@@ -723,7 +724,7 @@ def test_a_handshake_that_is_not_answered() -> None:
     host = Host(tls=TlsPolicy.REQUIRED)
     host.say(GREETING, OFFERS_TLS, b"220 Go on\r\n")
     assert host.secured()
-    host.wait(host.settings.reply_timeout + 1)
+    host.wait(host.settings.reply_timeout + 2)
     assert host.given_up()
     host.hang_up()
     [reply] = host.lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -71,6 +72,7 @@ class Courier:
         self._in_hand: dict[Transfer, tuple[Consignment, bytes, float]] = {}
         self._over = False
         self._working = False
+        self._worked = False
         self._established: Deferred[Reply | None] | None = None
         self._idle_since = 0.0
         self.reached = False
@@ -136,7 +138,10 @@ class Courier:
         if self._session is None:
             return
         self._session.check(now)
-        if self._session.dialogue.idle and now > self._idle_since + self._settings.relay_idle:
+        if self._worked or not self._session.dialogue.idle:
+            self._worked = False
+            self._idle_since = now
+        elif now > self._idle_since + self._settings.relay_idle:
             self.leave()
 
     def leave(self) -> None:
@@ -169,7 +174,7 @@ class Courier:
             session.wait()
             session.advance()
         self._working = False
-        self._idle_since = self._reactor.seconds()
+        self._worked = True
 
     def _trace(self, consignment: Consignment) -> bytes:
         if consignment.ours:
@@ -187,26 +192,28 @@ class Courier:
 
     def on_event(self, event: sending.Event) -> None:
         """See `mail6m.smtp.SessionOwner`."""
-        match event:
-            case sending.Ready():
-                established, self._established = self._established, None
-                if established is not None:
-                    established.callback(None)
-                self.reached = True
-                self._dispatch.reached()
-                self.work()
-            case sending.ContentWanted(transfer):
-                self._note_service()
-                self._send_content(transfer)
-            case sending.TransferEnded(transfer):
-                self._note_service()
-                self._settle(transfer)
-                self.work()
-            case sending.SessionFailed(reply):
-                assert self._session is not None or self._established is not None
-                session = self._session
-                if session is not None:
-                    session.close(reply)
+        _EVENTS[type(event)](self, event)
+
+    def _on_ready(self, event: sending.Ready) -> None:
+        established, self._established = self._established, None
+        if established is not None:
+            established.callback(None)
+        self.reached = True
+        self._dispatch.reached()
+        self.work()
+
+    def _on_content_wanted(self, event: sending.ContentWanted) -> None:
+        self._note_service()
+        self._send_content(event.transfer)
+
+    def _on_transfer_ended(self, event: sending.TransferEnded) -> None:
+        self._note_service()
+        self._settle(event.transfer)
+        self.work()
+
+    def _on_session_failed(self, event: sending.SessionFailed) -> None:
+        if self._session is not None:
+            self._session.close(event.reply)
 
     def _note_service(self) -> None:
         if not self.served:
@@ -282,6 +289,14 @@ class Courier:
         session.flush()
         session.wait()
         self.work()
+
+
+_EVENTS: dict[type, Callable[[Courier, Any], None]] = {
+    sending.Ready: Courier._on_ready,
+    sending.ContentWanted: Courier._on_content_wanted,
+    sending.TransferEnded: Courier._on_transfer_ended,
+    sending.SessionFailed: Courier._on_session_failed,
+}
 
 
 def _verdict(reply: Reply) -> Verdict:

@@ -38,6 +38,10 @@ class State(enum.Enum):
     CLOSED = "over"
 
 
+_DEAF = (State.CLOSED, State.TLS, State.SILENT)
+"""Where what comes is not looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one session may ask for."""
@@ -227,7 +231,9 @@ class ServerDialogue:
     def next_event(self) -> Event | None:
         """The next event, or None: more data is needed, or an answer is."""
         while not self._events:
-            if self._waiting is not None or not self._advance():
+            if self._waiting is not None or not (self._buffer or self._state is State.CHUNK):
+                return None
+            if not self._advance():
                 return None
         event = self._events.pop(0)
         if type(event) in _QUESTIONS:
@@ -240,17 +246,17 @@ class ServerDialogue:
         if self._state is State.CLOSED:
             return
         positive = 200 <= reply.code < 300
-        if isinstance(event, RecipientOffered):
+        if type(event) is RecipientOffered:
             if positive and self.transaction is not None:
                 recipient = event.recipient
                 self.transaction.recipients.setdefault(recipient.address, recipient)
                 self._state = State.RCPT
-        elif isinstance(event, SenderOffered):
+        elif type(event) is SenderOffered:
             if positive:
                 self._state = State.MAIL
             else:
                 self.transaction = None
-        elif isinstance(event, MessageEnded):
+        elif type(event) is MessageEnded:
             if positive:
                 self._commands = 0
             self._end_transaction()
@@ -287,22 +293,22 @@ class ServerDialogue:
     # Advancing: each returns whether there was something to do
 
     def _advance(self) -> bool:
-        if self._state is State.CLOSED or not self._buffer:
-            return self._state is State.CHUNK and self._take_chunk()
-        if self._state is State.DATA:
+        state = self._state
+        if state is State.DATA:
             return self._take_data()
-        if self._state is State.CHUNK:
+        if state is State.CHUNK:
             return self._take_chunk()
-        if self._state in (State.TLS, State.SILENT):
+        if state in _DEAF:
             return False
         return self._take_command()
 
     def _take_data(self) -> bool:
         assert self._unstuffing is not None
-        content, used, ended = self._unstuffing.feed(self._buffer)
+        buffer = self._buffer
+        content, used, ended = self._unstuffing.feed(buffer)
         if used == 0 and not ended:
             return False
-        self._buffer = self._buffer[used:]
+        self._buffer = buffer[used:] if used < len(buffer) else b""
         if self._unstuffing.bare_newline:
             self._refuse(_BARE_NEWLINE)
         self._take_content(content)
@@ -395,16 +401,17 @@ class ServerDialogue:
 
     def _take_command(self) -> bool:
         longest = self._limits.line + 2
-        end = self._buffer.find(b"\n", 0, longest)
+        buffer = self._buffer
+        end = buffer.find(b"\n", 0, longest)
         if end < 0:
-            if len(self._buffer) < longest:
+            if len(buffer) < longest:
                 return False
             self._close(Reply(500, "5.5.2", "Line too long"))
             return True
-        if end == 0 or self._buffer[end - 1] != 0x0D:
+        if end == 0 or buffer[end - 1] != 0x0D:
             self._close(Reply(521, "5.5.2", "Bare LF received: lines must end with CRLF"))
             return True
-        line, self._buffer = self._buffer[: end - 1], self._buffer[end + 1 :]
+        line, self._buffer = buffer[: end - 1], buffer[end + 1 :]
         self._commands += 1
         if self._commands > self._limits.commands:
             self._close(Reply(421, "4.7.0", "Too many commands: come back later"))
