@@ -88,6 +88,7 @@ class SmtpServer(Protocol):
         self._content: Content | None = None
         self._tls = ""
         self._paused = False
+        self._parting = False
         self._advancing = False
         self._heard = True
         self._deadline = 0.0
@@ -219,6 +220,15 @@ class SmtpServer(Protocol):
 
     def _on_closed(self, event: receiving.Closed) -> None:
         self._drop_content()
+        if event.asked:
+            # The client closes its end when it has our goodbye, and then there is nothing left to
+            # wait for, in the reactor or in TIME_WAIT. One that does not is seen to by `check`.
+            self._parting = True
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._parting = False
         self.transport.write(self._dialogue.data_to_send())
         self.transport.loseConnection()
 
@@ -254,7 +264,9 @@ class SmtpServer(Protocol):
             self._heard = False
             self._deadline = now + self.factory.settings.idle_timeout
         dialogue = self._dialogue
-        if dialogue.state is State.CLOSED:
+        if self._parting:
+            self._leave()
+        elif dialogue.state is State.CLOSED:
             if now > self._deadline:  # it does not even read our goodbye
                 self.transport.abortConnection()
         elif dialogue.waiting:
@@ -290,8 +302,11 @@ class SmtpServer(Protocol):
 
     def shut_down(self, reply: Reply) -> None:
         """End the session now."""
-        self._dialogue.shut_down(reply)
-        self._advance()
+        if self._parting:
+            self._leave()
+        else:
+            self._dialogue.shut_down(reply)
+            self._advance()
 
     @property
     def committing(self) -> bool:

@@ -212,19 +212,23 @@ class ClientDialogue:
             transfer.settle(refusal)
             self._events.append(TransferEnded(transfer))
             return
-        commands: list[tuple[bytes, _Awaited]] = []
+        lines, awaited = [], []
         if not self._clean:
-            commands.append((b"RSET\r\n", _Awaited(Step.RSET)))
+            lines.append(b"RSET\r\n")
+            awaited.append(_Awaited(Step.RSET))
             self._clean = True
-        commands.append((self._mail(transfer), _Awaited(Step.MAIL, transfer)))
+        lines.append(self._mail(transfer))
+        awaited.append(_Awaited(Step.MAIL, transfer))
         for number, recipient in enumerate(transfer.recipients):
-            commands.append((self._rcpt(recipient), _Awaited(Step.RCPT, transfer, number)))
-        commands.append((b"DATA\r\n", _Awaited(Step.DATA, transfer)))
+            lines.append(self._rcpt(recipient))
+            awaited.append(_Awaited(Step.RCPT, transfer, number))
+        lines.append(b"DATA\r\n")
+        awaited.append(_Awaited(Step.DATA, transfer))
         if "PIPELINING" in self.extensions:
-            self._out.append(b"".join(line for line, _ in commands))
-            self._awaited.extend(awaited for _, awaited in commands)
+            self._out += lines
+            self._awaited += awaited
         else:
-            self._unsaid.extend(commands)
+            self._unsaid.extend(zip(lines, awaited, strict=True))
             self._say_next()
 
     def content(self, data: bytes) -> None:

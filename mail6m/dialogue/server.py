@@ -103,6 +103,8 @@ class Closed(NamedTuple):
     """Say what is left to say, then close the connection."""
 
     reason: str
+    asked: bool = False
+    """The client has said QUIT, and is about to close its end."""
 
 
 Event = (
@@ -124,6 +126,7 @@ _SIZE_DIGITS = re.compile(r"[0-9]{1,19}")
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
+_BYE = Reply(221, "2.0.0", "Bye")
 _CONTENT_UNASKED = Reply(421, "4.5.2", "Commands expected after a refused DATA")
 _GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 _BAD_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
@@ -597,7 +600,7 @@ class ServerDialogue:
             self._events.append(TlsRequested())
 
     def _quit(self, argument: str) -> None:
-        self._close(Reply(221, "2.0.0", "Bye"))
+        self._close(_BYE, asked=True)
 
     # Saying
 
@@ -614,14 +617,14 @@ class ServerDialogue:
         if self._errors > self._limits.errors and self._state is not State.CLOSED:
             self._close(Reply(421, "4.7.0", "Too many errors"))
 
-    def _close(self, reply: Reply) -> None:
+    def _close(self, reply: Reply, *, asked: bool = False) -> None:
         self._state = State.CLOSED
         self._buffer = b""
         self.transaction = None
         self._out.append(encode(reply))
         # What has not been asked for yet must not be: a message that ended just now would be
         # taken in, and its client told to bring it again.
-        self._events = [Closed(str(reply))]
+        self._events = [Closed(str(reply), asked)]
 
 
 @lru_cache(maxsize=256)
