@@ -32,22 +32,23 @@ _REPEATS = 100
 
 _WANTED = (b"from", b"to", b"cc", b"subject", b"message-id")
 
-# Possessive throughout: a field has one reading, so there is nothing to go back to, and a header
-# of a million lines leaves no trail of a million places to go back to.
-_REST = rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)"
-_NAME = rb"[!-9;-~]++"
+# No group is repeated here. A greedy one leaves a trail of a million places to go back to in a
+# header of a million lines, and a possessive one forgets to go back in Python before 3.11.5, Debian
+# 12's among them (github.com/python/cpython, issues 100061 and 106052).
+_NAME = rb"[!-9;-~]++[ \t]*+:"
 
-_BLOCK = re.compile(rb"(?:" + _NAME + _REST.replace(rb":(", rb":(?:") + rb"\n?+)*+")
-_FIELD = re.compile(rb"^(" + _NAME + rb")" + _REST, re.MULTILINE)
+_FIELD = re.compile(rb"^" + _NAME, re.MULTILINE)
 # These begin with a literal newline rather than ^: the search then leaps from line to line.
-_KNOWN = re.compile(rb"\n(received|" + rb"|".join(_WANTED) + rb")" + _REST, re.IGNORECASE)
+_LAST = re.compile(rb"\n(?![ \t])")
+_STRANGER = re.compile(rb"\n(?![ \t]|" + _NAME + rb")")
+_KNOWN = re.compile(rb"\n(received|" + rb"|".join(_WANTED) + rb")[ \t]*+:", re.IGNORECASE)
 _HOP = re.compile(rb"\nreceived[ \t]*+:", re.IGNORECASE)
 
 # An encoded word: charset, language, encoding, text. More than RFC 2047 allows, as senders do:
 # spaces and folds within the text, bare question marks, a last word that was cut off. The text
 # stops short of anything like another word, so that of a flood of beginnings none reads far.
 _WORD = re.compile(
-    rb"=\?([^?*\s]*+)(?:\*[^?\s]*+)?\?([BbQq])\?([^?]*+(?:(?<!=)\?(?!=)[^?]*+)*+)(?:\?=|\Z)"
+    rb"=\?([^?*\s]*+)(?:\*[^?\s]*+)?\?([BbQq])\?([^?]*+(?:(?<!=)\?(?!=)[^?]*+)*)(?:\?=|\Z)"
 )
 
 # A charset that senders name, and the wider one that they mean by it (as the WHATWG Encoding
@@ -104,8 +105,11 @@ def header_end(content: bytes) -> int:
     that is neither a field nor the continuation of one (RFC 5322, 2.2): a message may have no
     header at all.
     """
-    block = _BLOCK.match(content)
-    end = block.end() if block else 0
+    if _FIELD.match(content) is None:
+        end = 0
+    else:
+        stranger = _STRANGER.search(content)
+        end = stranger.end() if stranger else len(content)
     return end + 2 if content.startswith(b"\r\n", end) else end
 
 
@@ -116,7 +120,14 @@ def fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
     folds. Lines that are not part of a field are passed over.
     """
     for field in _FIELD.finditer(header):
-        yield field[1].lower(), field[2].removesuffix(b"\r")
+        name = field[0][:-1].rstrip(b" \t").lower()
+        yield name, _value(header, field.end()).removesuffix(b"\r")
+
+
+def _value(header: bytes, start: int) -> bytes:
+    """What stands from there to the end of the field, folds included."""
+    last = _LAST.search(header, start)
+    return header[start : last.start()] if last else header[start:]
 
 
 def hops(header: bytes) -> int:
@@ -135,18 +146,18 @@ def read(header: bytes) -> tuple[Summary, int]:
     Of a field that occurs several times the first counts, but all of To and then all of Cc make
     up the recipients. The limits above are in characters.
     """
+    header = b"\n" + header
     values: dict[bytes, list[bytes]] = {}
     received = 0
     # Not findall: its list of a flood of tiny fields would weigh thirty times their bytes.
-    for field in _KNOWN.finditer(b"\n" + header):
-        name, value = field.groups()
-        name = name.lower()
+    for field in _KNOWN.finditer(header):
+        name = field[1].lower()
         if name == b"received":
             received += 1
         elif name not in values:
-            values[name] = [value]
+            values[name] = [_value(header, field.end())]
         elif len(values[name]) < _REPEATS:
-            values[name].append(value)
+            values[name].append(_value(header, field.end()))
     summary = Summary(
         _first(values, b"from", ADDRESSES_LIMIT),
         _joined(values.get(b"to", []) + values.get(b"cc", [])),

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from functools import partial
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
@@ -31,10 +31,12 @@ from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.errors import Unavailable
 from mail6m.turn import Turn
 
-LANES = 1
-"""Commits under way at once: two keep PostgreSQL busy (design facts, txpostgres 7)."""
 MOST = 200
+"""Small messages to a commit."""
 COMPANY = 0.008
+"""Seconds that a small message waits for others at most; when nobody else is talking, it goes."""
+_SMALL_SLOT, _LARGE_SLOT = 0, 1
+"""Of a shelf's counters: commits of the one kind never wait for a row that the other has locked."""
 _LINE = 1_000
 """Octets read beyond the longest header: a field's name that is cut off is not seen as one."""
 SMALL = 65_536
@@ -110,7 +112,7 @@ class Intake:
         self._threads = threads
         self._large = DeferredSemaphore(settings.seal_threads)
         self._batches: Batches[list[NewMessage]] = Batches(
-            partial(turn.when_quiet, patience=COMPANY), self._commit_small, lanes=LANES, most=MOST
+            partial(turn.when_quiet, patience=COMPANY), self._commit_small, most=MOST
         )
 
     def accept(self, envelope: Envelope, content: Content) -> Deferred[Receipt]:
@@ -265,9 +267,9 @@ class Intake:
             message.stored_size = sum(map(len, message.parts))
         return self._batches.add(messages)
 
-    async def _commit_small(self, batch: Sequence[list[NewMessage]], lane: int) -> None:
+    async def _commit_small(self, batch: Sequence[list[NewMessage]]) -> None:
         messages = [message for messages in batch for message in messages]
-        await self._archive.store(messages, lane)
+        await self._archive.store(messages, _SMALL_SLOT)
 
     def _commit_large(
         self, messages: list[NewMessage], content: Content, keys: list[bytes]
@@ -282,7 +284,7 @@ class Intake:
             digest = hashlib.sha256()
             parts = seal_pieces(key, message.id, _hashed(content.pieces(), digest), quality)
             bodies.append((message, _measured(parts, message, digest)))
-        self._archive.store_large(bodies, slot=LANES)
+        self._archive.store_large(bodies, _LARGE_SLOT)
 
 
 @dataclass(slots=True)

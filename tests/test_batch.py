@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,11 +28,11 @@ class Store:
     """Commits that a test ends by hand, oldest first."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[list[str], int]] = []
+        self.batches: list[list[str]] = []
         self._under_way: list[Deferred[None]] = []
 
-    def commit(self, items: Sequence[str], lane: int) -> Deferred[None]:
-        self.calls.append((list(items), lane))
+    def commit(self, items: Sequence[str]) -> Deferred[None]:
+        self.batches.append(list(items))
         done: Deferred[None] = Deferred()
         self._under_way.append(done)
         return done
@@ -41,12 +41,8 @@ class Store:
     def under_way(self) -> int:
         return len(self._under_way)
 
-    @property
-    def batches(self) -> list[list[str]]:
-        return [items for items, _ in self.calls]
-
-    def end(self, error: Exception | None = None, which: int = 0) -> None:
-        done = self._under_way.pop(which)
+    def end(self, error: Exception | None = None) -> None:
+        done = self._under_way.pop(0)
         if error is None:
             done.callback(None)
         else:
@@ -56,10 +52,12 @@ class Store:
 class Bench:
     """Batches over a `Store`, and what became of each item."""
 
-    def __init__(self, *, lanes: int = 1, most: int = 100) -> None:
+    def __init__(self, *, most: int = 100) -> None:
         self.clock = Clock()
         self.store = Store()
-        self.batches: Batches[str] = Batches(self.clock, self.store.commit, lanes=lanes, most=most)
+        self.batches: Batches[str] = Batches(
+            partial(self.clock.callLater, 0), self.store.commit, most=most
+        )
         self.results: dict[str, str] = {}
 
     def add(self, *items: str) -> None:
@@ -93,7 +91,7 @@ def test_one_turn_of_the_reactor_shares_a_commit() -> None:
 
 
 def test_what_comes_meanwhile_shares_the_next() -> None:
-    """While a commit is under way others gather, turn after turn, and then go at once."""
+    """While a commit is under way others gather, turn after turn, and then go together."""
     bench = Bench()
     bench.add("a")
     bench.turn()
@@ -102,6 +100,7 @@ def test_what_comes_meanwhile_shares_the_next() -> None:
         bench.turn()
     assert bench.store.batches == [["a"]]
     bench.store.end()
+    bench.turn()
     assert bench.results == {"a": "done"}
     assert bench.store.batches == [["a"], ["b", "c", "d"]]
     bench.store.end()
@@ -109,27 +108,16 @@ def test_what_comes_meanwhile_shares_the_next() -> None:
     assert bench.store.under_way == 0
 
 
-def test_lanes_work_side_by_side() -> None:
-    """Two commits at a time in lanes of their own, a third waits for whichever is free first."""
-    bench = Bench(lanes=2)
-    for item in "abc":
-        bench.add(item)
-        bench.turn()
-    assert bench.store.batches == [["a"], ["b"]]
-    lanes = [lane for _, lane in bench.store.calls]
-    assert sorted(lanes) == [0, 1]
-    bench.store.end(which=1)
-    assert bench.results == {"b": "done"}
-    assert bench.store.calls[2] == (["c"], lanes[1])
-
-
 def test_a_batch_has_its_limit() -> None:
     """More than ``most`` are never asked to share, and the rest follows without being asked."""
     bench = Bench(most=2)
     bench.add(*"abcde")
     bench.turn()
-    for _ in range(3):
-        bench.store.end()
+    bench.store.end()
+    assert bench.store.batches == [["a", "b"], ["c", "d"]], "a full batch waits for nobody"
+    bench.store.end()
+    bench.turn()
+    bench.store.end()
     assert bench.store.batches == [["a", "b"], ["c", "d"], ["e"]]
     assert bench.results == dict.fromkeys("abcde", "done")
 
@@ -169,7 +157,7 @@ def test_a_transient_failure_fails_all_at_once() -> None:
     assert bench.results == dict.fromkeys("abc", "Away")
 
 
-def test_a_lane_is_free_again_after_a_failure() -> None:
+def test_life_goes_on_after_a_failure() -> None:
     """Whatever went wrong, the next batch goes out, with those that have waited meanwhile."""
     for error in (Bad(), Away()):
         bench = Bench()
@@ -177,6 +165,7 @@ def test_a_lane_is_free_again_after_a_failure() -> None:
         bench.turn()
         bench.add("b")
         bench.store.end(error)
+        bench.turn()
         assert bench.store.batches == [["a"], ["b"]]
         bench.store.end()
         bench.add("c")
@@ -195,6 +184,7 @@ def test_who_waits_meanwhile_is_not_mixed_with_the_parted() -> None:
     bench.turn()
     bench.store.end()
     bench.store.end()
+    bench.turn()
     assert bench.store.batches == [["a", "b"], ["a"], ["b"], ["c", "d"]]
 
 
@@ -202,11 +192,11 @@ def test_a_commit_that_raises_before_it_waits() -> None:
     """A failure without a pause leaves nobody waiting."""
     clock = Clock()
 
-    async def commit(items: Sequence[str], lane: int) -> None:
+    async def commit(items: Sequence[str]) -> None:
         if "bad" in items:
             raise Bad
 
-    batches: Batches[str] = Batches(clock, commit, lanes=1, most=10)
+    batches: Batches[str] = Batches(partial(clock.callLater, 0), commit, most=10)
     good, bad = batches.add("good"), batches.add("bad")
     clock.advance(0)
     assert good.called
@@ -244,21 +234,38 @@ def test_what_is_added_by_a_result_is_not_forgotten() -> None:
     assert bench.results == {"b": "done"}
 
 
+def test_what_nobody_waits_for() -> None:
+    """What is put shares commits with the rest; that it all is written down can be waited for."""
+    bench = Bench()
+    bench.batches.put("a")
+    bench.add("b")
+    finished = bench.batches.finished()
+    bench.turn()
+    bench.batches.put("c")
+    bench.store.end()
+    assert bench.results == {"b": "done"}
+    bench.turn()
+    assert not finished.called
+    bench.store.end(Bad("c"))
+    assert finished.called
+    assert bench.store.batches == [["a", "b"], ["c"]]
+    assert bench.batches.finished().called
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(1, 4)),
         st.tuples(st.just("turn"), st.just(0)),
-        st.tuples(st.sampled_from(["end", "bad", "away"]), st.integers(0, 2)),
+        st.tuples(st.sampled_from(["end", "bad", "away"]), st.just(0)),
     ),
     max_size=60,
 )
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
 @given(steps=steps)
-def test_any_order_of_events(lanes: int, steps: list[tuple[str, int]]) -> None:
-    """Everybody hears exactly once, no lane is used twice at once, and nothing is left behind."""
-    bench = Bench(lanes=lanes, most=3)
+def test_any_order_of_events(steps: list[tuple[str, int]]) -> None:
+    """Everybody hears exactly once, one commit is under way, and nothing is left behind."""
+    bench = Bench(most=3)
     added = 0
     for step, number in steps:
         if step == "add":
@@ -268,8 +275,8 @@ def test_any_order_of_events(lanes: int, steps: list[tuple[str, int]]) -> None:
             bench.turn()
         elif bench.store.under_way:
             error = {"end": None, "bad": Bad(), "away": Away()}[step]
-            bench.store.end(error, number % bench.store.under_way)
-        assert bench.store.under_way <= lanes
+            bench.store.end(error)
+        assert bench.store.under_way <= 1
     bench.turn()
     while bench.store.under_way:
         bench.store.end()

@@ -12,7 +12,7 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 # From the ground up; a module may import from its own floor and from those below.
 FLOORS = [
     {"model", "mail6m"},
-    {"settings", "dialogue", "seal", "header", "content", "batch", "delivery.schedule"}
+    {"settings", "dialogue", "seal", "header", "content", "batch", "turn", "delivery.schedule"}
     | {"delivery.bounce", "tls"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},

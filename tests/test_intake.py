@@ -29,6 +29,7 @@ from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
+from mail6m.turn import Turn
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, new_database, new_pool
 
@@ -117,6 +118,7 @@ class House:
         self.archive.small, self.archive.large = [], 0
         self.intake = Intake(
             the_reactor(),
+            Turn(the_reactor()),
             SETTINGS,
             store or self.archive,
             self.directory,

@@ -85,7 +85,7 @@ class Queue:
         self._lanes: dict[str, Lane] = {}
         self._returned: list[tuple[int, UUID, str]] = []
         self._records: Batches[Record] = Batches(
-            partial(reactor.callLater, COMPANY), self._commit, lanes=1, most=1_000
+            partial(reactor.callLater, COMPANY), self._commit, most=1_000
         )
         self._stopping = False
         self._polling = False
@@ -298,7 +298,7 @@ class Queue:
                     self.log.failure("no report on {id}", id=consignment.message)
                     break
 
-    async def _commit(self, records: Sequence[Record], lane: int) -> None:
+    async def _commit(self, records: Sequence[Record]) -> None:
         """What has happened must be written down, however long the database is away."""
         while True:
             try:
