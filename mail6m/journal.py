@@ -21,6 +21,7 @@ from mail6m.storage.archive import NewMessage
 
 COMPANY = 0.05
 """Seconds that a line waits for others."""
+_WORDS = {state: state.name.lower() for state in State} | {State.QUEUED: "deferred"}
 _DELAYS = (0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 
 
@@ -96,9 +97,8 @@ class Journal:
             delay = (now - item.queued_at).total_seconds()
             self._delays[bisect_left(_DELAYS, delay)] += 1
             self._delay_sum += delay
-        name = "deferred" if state is State.QUEUED else state.name.lower()
         self._say(
-            f"{id_text(consignment.message)} {name} to=<{item.recipient.address}>"
+            f"{id_text(consignment.message)} {_WORDS[state]} to=<{item.recipient.address}>"
             f" customer={consignment.customer} attempt={item.attempts} host={outcome.host}:"
             f" {outcome.reply}"
         )

@@ -93,7 +93,10 @@ class Reply(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.status, self.text) if part)
+        code, status, text = self
+        if status and text:
+            return f"{code} {status} {text}"
+        return " ".join([part for part in (str(code), status, text) if part])
 
 
 class Shelf(enum.IntEnum):

@@ -84,6 +84,7 @@ class SmtpServer(Protocol):
         self.factory: SmtpServerFactory = factory
         self._address = ""
         self._admission = factory.admission
+        self._turn = factory.turn
         self._dialogue = factory.new_dialogue()
         self._content: Content | None = None
         self._tls = ""
@@ -149,7 +150,7 @@ class SmtpServer(Protocol):
         while (event := dialogue.next_event()) is not None:
             _SERVER_EVENTS[type(event)](self, event)
         self._advancing = False
-        self.factory.turn.say(self)
+        self._turn.say(self)
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
                 self._paused = True
