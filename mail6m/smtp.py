@@ -139,6 +139,7 @@ class SmtpServer(Protocol):
         self.factory.gone(self, self._address)
         self._drop_content()
         self._dialogue.shut_down(_CLOSING)  # what it had sent on must not run without it
+        self._dialogue.data_to_send()  # there is nobody to say it to
 
     # The dialogue's side
 

@@ -1,10 +1,9 @@
 """What is put off to the end of the reactor's turn.
 
 A turn is what the reactor does between two looks at its sockets: under load, the work of dozens of
-events. Two things are better done when all of it is known. Commits, and couriers' rounds, gather
-what the whole turn has brought. And what is said goes out at the end: each packet wakes a peer, who
-on the same machine would run in our place in the middle of our work, and comes back, on any
-machine, to find us not ready to listen (docs/performance.md).
+events. Two things are better done when all of it is known. Commits and couriers' rounds gather what
+the whole turn has brought. And what is said goes out together: waking a peer costs several times
+the sending, and the second packet of a burst finds it awake (docs/performance.md).
 """
 
 from __future__ import annotations

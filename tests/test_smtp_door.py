@@ -281,6 +281,36 @@ def test_a_client_that_does_not_read_its_goodbye(door: Door) -> None:
     assert visit.transport.disconnected
 
 
+def test_the_client_closes_first_after_quit(door: Door) -> None:
+    """It gets its 221 and closes; the server's end is then as good as gone."""
+    visit = door.guest(b"QUIT\r\n")
+    assert visit.hears("221")
+    assert visit.inside
+    visit.hang_up()
+    assert not door.factory.sessions
+
+
+def test_a_client_that_does_not_close_after_quit(door: Door) -> None:
+    """The watch closes its connection when it comes round, whatever is still sent on it."""
+    visit = door.guest(b"QUIT\r\n")
+    visit.say(b"NOOP\r\n")
+    assert visit.hears("221")
+    door.wait(1)
+    assert visit.hears()
+    assert not visit.inside
+    assert not door.factory.sessions
+
+
+def test_a_client_that_has_said_quit_does_not_hold_up_a_stop(door: Door) -> None:
+    """Its session is over: it is closed at once, and without another word."""
+    visit = door.guest(b"QUIT\r\n")
+    assert visit.hears("221")
+    stopped = door.factory.shut_down()
+    assert stopped.called
+    assert visit.hears()
+    assert not visit.inside
+
+
 # How many
 
 
