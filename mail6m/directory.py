@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mail6m.dialogue.address import domain_of
 from mail6m.model import HOUSE, Domain
-from mail6m.seal import Keyring
+from mail6m.seal import Key, Keyring
 from mail6m.storage.customers import Customers
 from mail6m.storage.domains import Domains
 
@@ -50,7 +50,7 @@ class Directory:
         self._hostname = hostname.lower()
         self._postmaster = postmaster
         self._known: dict[str, tuple[Domain, float]] = {}
-        self._keys: dict[int, bytes] = {}
+        self._keys: dict[int, Key] = {}
 
     def forget(self) -> None:
         """Something has changed in the database."""
@@ -99,14 +99,14 @@ class Directory:
         found = self.known(domain_of(address))
         return Owner(found.customer, found.name, address) if found is not None else None
 
-    def known_key(self, customer: int) -> bytes | None:
+    def known_key(self, customer: int) -> Key | None:
         """The customer's key, if it is in memory."""
         return self._keys.get(customer)
 
-    async def key(self, customer: int) -> bytes:
+    async def key(self, customer: int) -> Key:
         """The customer's key. Raises `Unavailable`, `Refused` or `SealError`."""
         key = self._keys.get(customer)
         if key is None:
             wrapped = await self._customers.wrapped_key(customer)
-            key = self._keys[customer] = self._keyring.unwrap(customer, wrapped)
+            key = self._keys[customer] = Key(self._keyring.unwrap(customer, wrapped))
         return key

@@ -25,7 +25,7 @@ from mail6m.content import Content
 from mail6m.directory import Directory, Owner
 from mail6m.header import header_end, read
 from mail6m.model import Envelope, Recipient, Reply, Shelf, Summary
-from mail6m.seal import fitting_quality, seal, seal_pieces
+from mail6m.seal import Key, fitting_quality, seal, seal_pieces
 from mail6m.settings import Settings
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.errors import Unavailable
@@ -255,7 +255,7 @@ class Intake:
         )  # fmt: skip
 
     def _commit(
-        self, messages: list[NewMessage], content: Content, keys: list[bytes]
+        self, messages: list[NewMessage], content: Content, keys: list[Key]
     ) -> Deferred[None]:
         if not content.in_memory or content.size > SMALL:
             return self._large.run(self._commit_large, messages, content, keys)
@@ -272,12 +272,12 @@ class Intake:
         await self._archive.store(messages, _SMALL_SLOT)
 
     def _commit_large(
-        self, messages: list[NewMessage], content: Content, keys: list[bytes]
+        self, messages: list[NewMessage], content: Content, keys: list[Key]
     ) -> Deferred[None]:
         """In a thread: one pass over the content hashes, compresses, seals and sends it."""
         return deferToThreadPool(self._reactor, self._threads, self._send, messages, content, keys)
 
-    def _send(self, messages: list[NewMessage], content: Content, keys: list[bytes]) -> None:
+    def _send(self, messages: list[NewMessage], content: Content, keys: list[Key]) -> None:
         quality = fitting_quality(content.middle(SMALL), self._settings.quality)
         bodies = []
         for message, key in zip(messages, keys, strict=True):
@@ -292,15 +292,15 @@ class _Share:
     customer: int
     envelope: Envelope
     owned: list[tuple[Recipient, Owner]]
-    key: bytes
+    key: Key
     shelf: Shelf = Shelf.CABINET
 
 
-_Owned = tuple[list[Owner], dict[int, bytes]]
+_Owned = tuple[list[Owner], dict[int, Key]]
 """The owner of each recipient, and the key of each owner."""
 
 
-def _shares(envelope: Envelope, owners: list[Owner], keys: dict[int, bytes]) -> list[_Share]:
+def _shares(envelope: Envelope, owners: list[Owner], keys: dict[int, Key]) -> list[_Share]:
     """The envelope as each customer may see it."""
     if len(keys) == 1:
         [(customer, key)] = keys.items()

@@ -45,6 +45,8 @@ _MOST_PENDING = 65_536
 """Octets received and not looked at yet, beyond which a client is made to wait."""
 _RATE_WINDOW = 60.0
 _NO_OCTETS = bytes(4)
+_COMMANDS, _CONTENTS = 8_192, 65_536
+"""Octets to read at a time: each read gets memory for all of them, to fill a little of it."""
 _CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
 """Where the least rate holds, whether the content is kept or has been refused."""
 
@@ -104,6 +106,7 @@ class SmtpServer(Protocol):
         factory = self.factory
         self._address = getattr(self.transport.getPeer(), "host", None) or "local"
         self._admission.meet(self._address)
+        self.transport.bufferSize = _COMMANDS
         if (refusal := factory.admit(self, self._address)) is not None:
             self._dialogue.shut_down(refusal)
             self._advance()
@@ -187,6 +190,8 @@ class SmtpServer(Protocol):
     def _on_content(self, event: receiving.Content) -> None:
         if self._content is None:
             self._content = self._admission.content()
+        else:
+            self.transport.bufferSize = _CONTENTS
         try:
             self._content.write(event.data)
         except OSError as error:
@@ -201,6 +206,7 @@ class SmtpServer(Protocol):
         transaction = self._dialogue.transaction
         assert transaction is not None
         content, self._content = self._content or self._admission.content(), None
+        self.transport.bufferSize = _COMMANDS
         self._window = 0.0
         envelope = Envelope(
             transaction.sender,
@@ -505,6 +511,7 @@ class SmtpClient(Protocol):
         self.tls = ""
 
     def connectionMade(self) -> None:  # noqa: D102
+        self.transport.bufferSize = _COMMANDS
         self.wait()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102

@@ -14,12 +14,12 @@ from psycopg2.extensions import make_dsn
 
 from mail6m.intake import new_message_id
 from mail6m.model import Client, Envelope, Recipient, Shelf, Summary
-from mail6m.seal import seal
+from mail6m.seal import Key, seal
 from mail6m.storage.archive import NewDelivery, NewMessage
 from mail6m.storage.pool import Pool
 from tests.reactor_thread import run, the_reactor
 
-KEY = bytes(range(32))
+KEY = Key(bytes(range(32)))
 """The key that these messages are sealed with."""
 NOON = 1_750_000_000_000
 """Some moment in June 2025, in milliseconds since 1970."""

@@ -20,6 +20,7 @@ from mail6m.seal import (
     PART,
     PIECE,
     TAG,
+    Key,
     Keyring,
     Opening,
     SealError,
@@ -30,7 +31,7 @@ from mail6m.seal import (
     seal_pieces,
 )
 
-KEY = bytes(range(32))
+KEY = Key(bytes(range(32)))
 MESSAGE = UUID(int=6)
 NOISE = random.Random(6).randbytes(40_000)
 """Content that does not get smaller, and so makes five parts."""
@@ -107,7 +108,7 @@ def test_parts_in_another_order_do_not_open(order: list[int]) -> None:
 @pytest.mark.parametrize("foreign", range(5))
 def test_parts_of_another_message_or_customer_do_not_open(foreign: int) -> None:
     """The same content in the same place, but sealed for another message or customer."""
-    for key, message in ((KEY, UUID(int=7)), (bytes(32), MESSAGE)):
+    for key, message in ((KEY, UUID(int=7)), (Key(bytes(32)), MESSAGE)):
         parts = seal(KEY, MESSAGE, NOISE, 1)
         parts[foreign] = seal(key, message, NOISE, 1)[foreign]
         with pytest.raises(SealError):
@@ -117,7 +118,7 @@ def test_parts_of_another_message_or_customer_do_not_open(foreign: int) -> None:
 def test_equal_contents_look_different() -> None:
     """No two messages have a stored byte sequence in common that would tell that they are equal."""
     assert seal(KEY, MESSAGE, b"twice", 5) != seal(KEY, UUID(int=7), b"twice", 5)
-    assert seal(KEY, MESSAGE, b"twice", 5) != seal(bytes(32), MESSAGE, b"twice", 5)
+    assert seal(KEY, MESSAGE, b"twice", 5) != seal(Key(bytes(32)), MESSAGE, b"twice", 5)
 
 
 def test_a_decompression_bomb_comes_in_small_pieces() -> None:
