@@ -32,9 +32,10 @@ _REPEATS = 100
 
 _WANTED = (b"from", b"to", b"cc", b"subject", b"message-id")
 
-# No group is repeated here. A greedy one leaves a trail of a million places to go back to in a
-# header of a million lines, and a possessive one forgets to go back in Python before 3.11.5, Debian
-# 12's among them (github.com/python/cpython, issues 100061 and 106052).
+# No group is repeated in what reads whole headers. A greedy one leaves a trail of a million places
+# to go back to in a header of a million lines, and a possessive one forgets to go back in Python
+# before 3.11.5, Debian 12's among them (github.com/python/cpython, issues 100061 and 106052).
+# Encoded words do repeat a greedy one: in values that have been cut to a bounded length.
 _NAME = rb"[!-9;-~]++[ \t]*+:"
 
 _FIELD = re.compile(rb"^" + _NAME, re.MULTILINE)

@@ -163,9 +163,6 @@ class Intake:
                     raise Rejected(Reply(451, "4.3.5", "A recipient's domain has just changed"))
                 owners.append(owner)
                 keys[owner.customer] = await self._directory.key(owner.customer)
-        except Rejected:
-            content.close()
-            raise
         except Exception as error:
             content.close()
             raise Rejected(self._why(Failure())) from error
@@ -228,6 +225,8 @@ class Intake:
 
     def _why(self, failure: Failure) -> Reply:
         error = failure.value
+        if isinstance(error, Rejected):
+            return error.reply
         if isinstance(error, OSError):
             self.log.error("cannot read a message back from its spool: {error}", error=error)
             return Reply(452, "4.3.1", "Not enough room, try again later")

@@ -492,14 +492,12 @@ class SmtpClient(Protocol):
         dialogue: sending.ClientDialogue,
         owner: SessionOwner,
         tls: IOpenSSLContextFactory,
-        clock: IReactorTime,
         turn: Turn,
         settings: Settings,
     ) -> None:
         self.dialogue = dialogue
         self._owner = owner
         self._context = tls
-        self._clock = clock
         self._turn = turn
         self._settings = settings
         self._full: Deferred[None] | None = None

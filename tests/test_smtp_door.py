@@ -613,9 +613,7 @@ class Host:
         self.ended: list[Transfer] = []
         self._to_send = transfers
         dialogue = ClientDialogue("mail6m.test", tls)
-        self.session = SmtpClient(
-            dialogue, self, cast(Any, None), self.clock, Turn(self.clock), self.settings
-        )
+        self.session = SmtpClient(dialogue, self, cast(Any, None), Turn(self.clock), self.settings)
         cast(Any, self.session).makeConnection(self.transport)
 
     def say(self, *replies: bytes) -> None:

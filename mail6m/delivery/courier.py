@@ -114,7 +114,6 @@ class Courier:
             ClientDialogue(self._settings.hostname, tls),
             self,
             cast(Any, Encrypted(host.name)),
-            self._reactor,
             self._turn,
             self._settings,
         )
