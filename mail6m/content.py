@@ -79,9 +79,12 @@ class Content:
         self._taken = 0
 
     def whole(self) -> bytes:
-        """All of it. For what is `in_memory`."""
+        """All of it. For what is `in_memory`. Raises `ValueError` when it has been closed."""
         if len(self._pieces) != 1:
-            self._pieces = [b"".join(self._pieces)]
+            octets = b"".join(self._pieces)
+            if len(octets) != self.size:
+                raise ValueError("a content was read after it had been closed")
+            self._pieces = [octets]
         return self._pieces[0]
 
     def head(self, octets: int) -> bytes:

@@ -25,7 +25,7 @@ from mail6m.content import Content
 from mail6m.directory import Directory, Owner
 from mail6m.header import header_end, read
 from mail6m.model import Envelope, Recipient, Reply, Shelf, Summary
-from mail6m.seal import Key, fitting_quality, seal, seal_pieces
+from mail6m.seal import Key, compress, fitting_quality, seal, seal_pieces
 from mail6m.settings import Settings
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.errors import Unavailable
@@ -111,7 +111,7 @@ class Intake:
         self._on_accept = on_accept
         self._threads = threads
         self._large = DeferredSemaphore(settings.seal_threads)
-        self._batches: Batches[list[NewMessage]] = Batches(
+        self._batches: Batches[_Small] = Batches(
             partial(turn.when_quiet, patience=COMPANY), self._commit_small, most=MOST
         )
 
@@ -258,16 +258,24 @@ class Intake:
     ) -> Deferred[None]:
         if not content.in_memory or content.size > SMALL:
             return self._large.run(self._commit_large, messages, content, keys)
-        octets = content.whole()
-        sha256 = hashlib.sha256(octets).digest()
-        for message, key in zip(messages, keys, strict=True):
-            message.sha256 = sha256
-            message.parts = seal(key, message.id, octets, self._settings.quality)
-            message.stored_size = sum(map(len, message.parts))
-        return self._batches.add(messages)
+        return self._batches.add(_Small(messages, content, keys))
 
-    async def _commit_small(self, batch: Sequence[list[NewMessage]]) -> None:
-        messages = [message for messages in batch for message in messages]
+    async def _commit_small(self, batch: Sequence[_Small]) -> None:
+        """Seal these, and store them.
+
+        Each step is taken for all of them before the next: what it needs of code and tables is
+        then still in the processor's caches.
+        """
+        contents = [small.content.whole() for small in batch]
+        digests = [hashlib.sha256(octets).digest() for octets in contents]
+        compressed = [compress(octets, self._settings.quality) for octets in contents]
+        messages = []
+        for small, sha256, octets in zip(batch, digests, compressed, strict=True):
+            for message, key in zip(small.messages, small.keys, strict=True):
+                message.sha256 = sha256
+                message.parts = seal(key, message.id, octets)
+                message.stored_size = sum(map(len, message.parts))
+                messages.append(message)
         await self._archive.store(messages, _SMALL_SLOT)
 
     def _commit_large(
@@ -293,6 +301,15 @@ class _Share:
     owned: list[tuple[Recipient, Owner]]
     key: Key
     shelf: Shelf = Shelf.CABINET
+
+
+@dataclass(slots=True)
+class _Small:
+    """A message that waits for its batch: a copy and a key for each of its customers."""
+
+    messages: list[NewMessage]
+    content: Content
+    keys: list[Key]
 
 
 _Owned = tuple[list[Owner], dict[int, Key]]

@@ -112,9 +112,14 @@ class Key:
         return AESGCM(keyed.digest())
 
 
-def seal(key: Key, message: UUID, content: bytes, quality: int) -> list[bytes]:
-    """The sealed parts of a small content."""
-    compressed = brotli.compress(content, quality=quality)
+def compress(content: bytes, quality: int) -> bytes:
+    """A small content as it is to be sealed, for one customer or for several."""
+    compressed: bytes = brotli.compress(content, quality=quality)
+    return compressed
+
+
+def seal(key: Key, message: UUID, compressed: bytes) -> list[bytes]:
+    """The sealed parts of a small content that has been compressed."""
     if len(compressed) > PART:
         return list(_sealed(key, message, [compressed]))
     return [key.cipher(message).encrypt(_ONLY, compressed, None)]

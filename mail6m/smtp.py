@@ -39,6 +39,8 @@ from mail6m.model import Client, Envelope, Recipient, Reply
 from mail6m.settings import Settings
 from mail6m.turn import Turn
 
+RELAY_PATIENCE = 0.012
+"""Seconds that what a receiving machine has said may wait while clients are talking."""
 _LATER = Reply(451, "4.3.0", "Try again later")
 _CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
 _MOST_PENDING = 65_536
@@ -154,6 +156,7 @@ class SmtpServer(Protocol):
         while (event := dialogue.next_event()) is not None:
             _SERVER_EVENTS[type(event)](self, event)
         self._advancing = False
+        self._turn.hear()
         self._turn.say(self)
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
@@ -515,7 +518,7 @@ class SmtpClient(Protocol):
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
         if self.dialogue.receive_data(data):  # half a reply must not buy a host more time
             self.wait()
-        self.advance()
+        self._turn.when_quiet(self.advance, RELAY_PATIENCE)
 
     def handshakeCompleted(self) -> None:  # noqa: D102
         self._handshaking = False
@@ -524,6 +527,8 @@ class SmtpClient(Protocol):
         self.advance()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008, D102
+        self.dialogue.lost()
+        self.advance()
         self._over = True
         self.resumeProducing()
         if self._handshaking:

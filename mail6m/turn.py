@@ -1,9 +1,12 @@
-"""What is put off to the end of the reactor's turn.
+"""What is put off to the end of the reactor's turn, or until nobody is talking.
 
 A turn is what the reactor does between two looks at its sockets: under load, the work of dozens of
-events. Two things are better done when all of it is known. Commits and couriers' rounds gather what
-the whole turn has brought. And what is said goes out together: waking a peer costs several times
-the sending, and the second packet of a burst finds it awake (docs/performance.md).
+events. What is said goes out together at its end: waking a peer costs several times the sending,
+and the second packet of a burst finds it awake.
+
+Clients come first, since they wait for us. What nobody waits for, relaying above all, is put off
+until they are quiet: until all of them wait for a commit, which is when there is time for it
+(docs/performance.md).
 """
 
 from __future__ import annotations
@@ -29,16 +32,10 @@ class Turn:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._works: list[Callable[[], None]] = []
-        self._patient: list[tuple[Callable[[], None], float]] = []
+        self._put_off: dict[Callable[[], None], tuple[float, float]] = {}
         self._speakers: dict[Speaker, None] = {}
+        self._quiet = True
         self._scheduled = False
-
-    def at_end(self, work: Callable[[], None]) -> None:
-        """Do this when all events of the turn have been seen, before anything is said."""
-        self._works.append(work)
-        if not self._scheduled:
-            self._schedule()
 
     def say(self, speaker: Speaker) -> None:
         """Flush this session at the end of the turn, once, however often it is asked for."""
@@ -46,9 +43,17 @@ class Turn:
         if not self._scheduled:
             self._schedule()
 
+    def hear(self) -> None:
+        """A client is talking: this turn is not quiet."""
+        self._quiet = False
+
     def when_quiet(self, work: Callable[[], None], patience: float) -> None:
-        """Do this at the end of a turn in which nobody has spoken, or in ``patience`` seconds."""
-        self._patient.append((work, self._clock.seconds() + patience))
+        """Do this once, at the end of a turn in which no client talks, or in ``patience`` seconds.
+
+        What has the least patience goes first.
+        """
+        if work not in self._put_off:
+            self._put_off[work] = (patience, self._clock.seconds() + patience)
         if not self._scheduled:
             self._schedule()
 
@@ -57,30 +62,33 @@ class Turn:
         self._clock.callLater(0, self._end)
 
     def _end(self) -> None:
-        self._do_what_has_waited()
-        for work in self._works:  # which may grow meanwhile
-            self._guarded(work)
-        self._works.clear()
+        if self._put_off:
+            self._do_what_was_put_off()
+        self._quiet = True
         speakers, self._speakers = self._speakers, {}
         for speaker in speakers:
             self._guarded(speaker.flush)
         self._scheduled = False
-        if self._patient or self._works or self._speakers:
+        if self._put_off or self._speakers:
             self._schedule()
 
-    def _do_what_has_waited(self) -> None:
-        if not self._patient:
-            return
-        quiet, now = not self._speakers, self._clock.seconds()
-        patient, self._patient = self._patient, []
-        for work, until in patient:
-            if quiet or now >= until:
-                self._guarded(work)
-            else:
-                self._patient.append((work, until))
+    def _do_what_was_put_off(self) -> None:
+        now = self._clock.seconds()
+        due = [
+            (patience, work)
+            for work, (patience, until) in self._put_off.items()
+            if self._quiet or now >= until
+        ]
+        for _, work in sorted(due, key=_patience):
+            del self._put_off[work]
+            self._guarded(work)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:  # noqa: BLE001 - the others' work must not suffer for it
             self.log.failure("something put off to the end of a turn went wrong")
+
+
+def _patience(item: tuple[float, Callable[[], None]]) -> float:
+    return item[0]

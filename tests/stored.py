@@ -14,7 +14,7 @@ from psycopg2.extensions import make_dsn
 
 from mail6m.intake import new_message_id
 from mail6m.model import Client, Envelope, Recipient, Shelf, Summary
-from mail6m.seal import Key, seal
+from mail6m.seal import Key, compress, seal
 from mail6m.storage.archive import NewDelivery, NewMessage
 from mail6m.storage.pool import Pool
 from tests.reactor_thread import run, the_reactor
@@ -79,7 +79,7 @@ def new_message(
 ) -> NewMessage:
     """A sealed message; with a ``destination``, to be relayed there to each recipient."""
     id_ = new_message_id(milliseconds)
-    parts = seal(KEY, id_, content, 5)
+    parts = seal(KEY, id_, compress(content, 5))
     envelope = Envelope(
         sender, tuple(map(Recipient, recipients)), Client("192.0.2.1", "mail.example.org")
     )

@@ -192,3 +192,12 @@ def test_a_disk_that_fills_up_later(tmp_path: Path) -> None:
             content.write(b"z")
     assert b"".join(content.pieces()) == b"x" * 4_000 + b"y" * 1_000
     content.close()
+
+
+def test_what_was_closed_cannot_be_read(tmp_path: Path) -> None:
+    """An empty message must not be taken for the one that was there."""
+    content = Content(Budget(100), tmp_path, 100)
+    content.write(b"Bonjour")
+    content.close()
+    with pytest.raises(ValueError, match="closed"):
+        content.whole()

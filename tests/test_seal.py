@@ -24,6 +24,7 @@ from mail6m.seal import (
     Keyring,
     Opening,
     SealError,
+    compress,
     fitting_quality,
     master_key,
     open_all,
@@ -44,7 +45,7 @@ contents = st.binary(max_size=300) | st.builds(
 @given(contents, st.integers(0, 9))
 def test_what_was_sealed_opens(content: bytes, quality: int) -> None:
     """Any content at any quality comes back byte for byte."""
-    assert open_all(KEY, MESSAGE, seal(KEY, MESSAGE, content, quality)) == content
+    assert open_all(KEY, MESSAGE, seal(KEY, MESSAGE, compress(content, quality))) == content
 
 
 @settings(max_examples=50)
@@ -65,7 +66,7 @@ def test_a_last_part_that_is_exactly_full(parts: int) -> None:
         for size in range(parts * PART - 64, parts * PART)
         if len(brotli.compress(NOISE[:size], quality=5)) == parts * PART
     )
-    sealed = seal(KEY, MESSAGE, content, 5)
+    sealed = seal(KEY, MESSAGE, compress(content, 5))
     assert [len(part) for part in sealed] == [PART + TAG] * parts
     assert open_all(KEY, MESSAGE, sealed) == content
     with pytest.raises(SealError):
@@ -75,7 +76,7 @@ def test_a_last_part_that_is_exactly_full(parts: int) -> None:
 @given(st.data())
 def test_an_altered_part_does_not_open(data: st.DataObject) -> None:
     """One bit anywhere is enough."""
-    parts = seal(KEY, MESSAGE, NOISE, 1)
+    parts = seal(KEY, MESSAGE, compress(NOISE, 1))
     number = data.draw(st.integers(0, len(parts) - 1))
     bit = data.draw(st.integers(0, len(parts[number]) * 8 - 1))
     altered = bytearray(parts[number])
@@ -88,7 +89,7 @@ def test_an_altered_part_does_not_open(data: st.DataObject) -> None:
 @given(st.data())
 def test_a_part_of_another_length_does_not_open(data: st.DataObject) -> None:
     """A part that was cut, down to nothing, or that something was added to."""
-    parts = seal(KEY, MESSAGE, NOISE, 1)
+    parts = seal(KEY, MESSAGE, compress(NOISE, 1))
     number = data.draw(st.integers(0, len(parts) - 1))
     length = data.draw(st.integers(0, len(parts[number]) - 1))
     parts[number] = data.draw(st.sampled_from([parts[number][:length], parts[number] + b"\0"]))
@@ -99,7 +100,7 @@ def test_a_part_of_another_length_does_not_open(data: st.DataObject) -> None:
 @given(st.lists(st.integers(0, 4), max_size=7).filter(lambda order: order != [0, 1, 2, 3, 4]))
 def test_parts_in_another_order_do_not_open(order: list[int]) -> None:
     """Swapped, repeated or missing parts, the last one in particular, never pass for the whole."""
-    parts = seal(KEY, MESSAGE, NOISE, 1)
+    parts = seal(KEY, MESSAGE, compress(NOISE, 1))
     assert len(parts) == 5
     with pytest.raises(SealError):
         open_all(KEY, MESSAGE, [parts[number] for number in order])
@@ -109,16 +110,20 @@ def test_parts_in_another_order_do_not_open(order: list[int]) -> None:
 def test_parts_of_another_message_or_customer_do_not_open(foreign: int) -> None:
     """The same content in the same place, but sealed for another message or customer."""
     for key, message in ((KEY, UUID(int=7)), (Key(bytes(32)), MESSAGE)):
-        parts = seal(KEY, MESSAGE, NOISE, 1)
-        parts[foreign] = seal(key, message, NOISE, 1)[foreign]
+        parts = seal(KEY, MESSAGE, compress(NOISE, 1))
+        parts[foreign] = seal(key, message, compress(NOISE, 1))[foreign]
         with pytest.raises(SealError):
             open_all(KEY, MESSAGE, parts)
 
 
 def test_equal_contents_look_different() -> None:
     """No two messages have a stored byte sequence in common that would tell that they are equal."""
-    assert seal(KEY, MESSAGE, b"twice", 5) != seal(KEY, UUID(int=7), b"twice", 5)
-    assert seal(KEY, MESSAGE, b"twice", 5) != seal(Key(bytes(32)), MESSAGE, b"twice", 5)
+    assert seal(KEY, MESSAGE, compress(b"twice", 5)) != seal(
+        KEY, UUID(int=7), compress(b"twice", 5)
+    )
+    assert seal(KEY, MESSAGE, compress(b"twice", 5)) != seal(
+        Key(bytes(32)), MESSAGE, compress(b"twice", 5)
+    )
 
 
 def test_a_decompression_bomb_comes_in_small_pieces() -> None:

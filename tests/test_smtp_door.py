@@ -21,8 +21,9 @@ from mail6m.dialogue import client as sending
 from mail6m.dialogue.client import ClientDialogue, Transfer
 from mail6m.model import Client, Envelope, Recipient, Reply, TlsPolicy
 from mail6m.settings import Settings
-from mail6m.smtp import BehindProxy, SmtpClient, SmtpServerFactory
+from mail6m.smtp import RELAY_PATIENCE, BehindProxy, SmtpClient, SmtpServerFactory
 from mail6m.turn import Turn
+from tests.turn_by_turn import TurnByTurn
 
 ARCHIVED = Reply(250, "2.0.0", "Archived")
 EHLO = b"EHLO client.test\r\n"
@@ -606,19 +607,27 @@ class Host:
     """A session with a receiving machine that a test speaks for; it sends ``transfers``."""
 
     def __init__(self, transfers: int = 1, tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC) -> None:
-        self.clock = Clock()
+        self.clock = TurnByTurn()
         self.settings = Settings(hostname="mail6m.test")
         self.transport: StringTransport = cast(Any, _TlsTransport)()
         self.lost: list[Reply] = []
         self.ended: list[Transfer] = []
+        self.asked = 0
         self._to_send = transfers
         dialogue = ClientDialogue("mail6m.test", tls)
-        self.session = SmtpClient(dialogue, self, cast(Any, None), Turn(self.clock), self.settings)
+        self.turn = Turn(self.clock)
+        self.session = SmtpClient(dialogue, self, cast(Any, None), self.turn, self.settings)
         cast(Any, self.session).makeConnection(self.transport)
 
     def say(self, *replies: bytes) -> None:
+        """Reply, each time in a turn of its own."""
         for reply in replies:
-            self.session.dataReceived(reply)
+            self.say_last(reply)
+            self.clock.advance(0)
+
+    def say_last(self, reply: bytes) -> None:
+        """Reply, in a turn that does not end before `hang_up`."""
+        self.session.dataReceived(reply)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; couriers look after their sessions every second."""
@@ -644,6 +653,7 @@ class Host:
             case sending.Ready():
                 self._send()
             case sending.ContentWanted(transfer):
+                self.asked += 1
                 self.session.dialogue.content(MESSAGE)
                 self.session.dialogue.end_content(transfer)
                 self.session.wait()
@@ -776,6 +786,43 @@ def test_a_host_that_says_421_and_closes() -> None:
     assert host.transport.disconnecting
     host.hang_up()
     assert host.lost == [Reply(421, "4.3.2", "Closing down")]
+
+
+def test_last_words_count() -> None:
+    """A host that takes the message and closes at once has taken it: sent again, it came twice."""
+    host = Host(transfers=2)
+    host.say(GREETING, PLAIN, GRANTED, GRANTED, GO_ON)
+    host.say_last(GRANTED)
+    host.hang_up()
+    [transfer] = host.ended
+    assert transfer.replies == [Reply(250, "2.0.0", "OK")]
+    assert len(host.lost) == 1
+
+
+@pytest.mark.parametrize("replies", [(GREETING, PLAIN), (GREETING, PLAIN, GRANTED, GRANTED, GO_ON)])
+def test_last_wishes_do_not(replies: tuple[bytes, ...]) -> None:
+    """A host that asks for a message and closes at once gets nothing more from us."""
+    host = Host()
+    host.say(*replies[:-1])
+    host.say_last(replies[-1])
+    host.hang_up()
+    assert (host.asked, host.ended) == (0, [])
+    assert len(host.lost) == 1
+    assert not host.session.dialogue.can_send
+
+
+def test_clients_come_first() -> None:
+    """While clients talk, a host's reply waits until they are quiet, but not for long."""
+    host = Host()
+    host.say(GREETING)
+    host.transport.clear()
+    host.say_last(PLAIN)
+    host.turn.hear()
+    host.clock.advance(0)
+    assert host.transport.value() == b""
+    host.turn.hear()
+    host.clock.advance(RELAY_PATIENCE)
+    assert host.transport.value().startswith(b"MAIL FROM:")
 
 
 def test_a_large_content_waits_for_room() -> None:

@@ -1,14 +1,14 @@
-"""The end of a turn: what is said then, what is done before it, and what waits for quiet."""
+"""The end of a turn: what is said then, and what waits until no client talks."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import pytest
-from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from mail6m.turn import Turn
+from tests.turn_by_turn import TurnByTurn
 
 
 class Session:
@@ -22,17 +22,6 @@ class Session:
         self._said.append(self.name)
 
 
-class TurnByTurn(Clock):
-    """A clock that leaves what a turn asks for to the next one, as a reactor does."""
-
-    def advance(self, amount: float) -> None:
-        self.rightNow += amount
-        due = [call for call in self.calls if call.getTime() <= self.rightNow]
-        self.calls = [call for call in self.calls if call not in due]
-        for call in due:
-            call.func(*call.args, **call.kw)
-
-
 class Reactor:
     """A turn of a reactor that a test ends by hand, and what has happened in it."""
 
@@ -43,6 +32,8 @@ class Reactor:
         self.session = Session("said", self.done)
 
     def talk(self) -> None:
+        """A client speaks, and will be answered."""
+        self.turn.hear()
         self.turn.say(self.session)
 
     def work(self, name: str = "work") -> None:
@@ -76,11 +67,23 @@ def test_work_is_done_before_anything_is_said(reactor: Reactor) -> None:
 
     def round_of_calls() -> None:
         reactor.work("round")
-        reactor.talk()
-        reactor.turn.at_end(partial(reactor.work, "more"))
+        reactor.turn.say(reactor.session)
 
-    reactor.turn.at_end(round_of_calls)
-    assert reactor.end() == ["round", "more", "said"]
+    reactor.turn.when_quiet(round_of_calls, 1.0)
+    assert reactor.end() == ["round", "said"]
+
+
+def test_work_that_asks_for_more(reactor: Reactor) -> None:
+    """What is put off while others' work is done waits for the next turn, and is not forgotten."""
+
+    def twice() -> None:
+        reactor.work("once")
+        reactor.turn.when_quiet(partial(reactor.work, "more"), 1.0)
+
+    reactor.turn.when_quiet(twice, 1.0)
+    assert reactor.end() == ["once"]
+    assert reactor.end() == ["more"]
+    assert not reactor.clock.getDelayedCalls()
 
 
 def test_what_is_quiet_goes_at_the_next_turn(reactor: Reactor) -> None:
@@ -92,7 +95,14 @@ def test_what_is_quiet_goes_at_the_next_turn(reactor: Reactor) -> None:
     assert not reactor.clock.getDelayedCalls()
 
 
-def test_what_waits_while_others_talk(reactor: Reactor) -> None:
+def test_only_clients_make_noise(reactor: Reactor) -> None:
+    """What couriers say does not keep clients waiting for their commit."""
+    reactor.turn.say(reactor.session)
+    reactor.turn.when_quiet(reactor.work, 1.0)
+    assert reactor.end() == ["work", "said"]
+
+
+def test_what_waits_while_clients_talk(reactor: Reactor) -> None:
     """Talk goes on, company may come: but only for so long."""
     reactor.turn.when_quiet(reactor.work, 1.0)
     for _ in range(9):
@@ -101,6 +111,27 @@ def test_what_waits_while_others_talk(reactor: Reactor) -> None:
     reactor.talk()
     assert reactor.end(0.2) == ["work", "said"]
     assert reactor.end() == []
+
+
+def test_asking_again_is_not_waiting_anew(reactor: Reactor) -> None:
+    """Work that is put off again and again is done once, and when it was due at first."""
+    for _ in range(3):
+        reactor.turn.when_quiet(reactor.work, 1.0)
+        reactor.talk()
+        assert reactor.end(0.3) == ["said"]
+    reactor.turn.when_quiet(reactor.work, 1.0)
+    reactor.talk()
+    assert reactor.end(0.3) == ["work", "said"]
+
+
+def test_the_least_patient_goes_first(reactor: Reactor) -> None:
+    """A commit, which clients wait for, goes before what nobody waits for, whoever was first."""
+    reactor.turn.when_quiet(partial(reactor.work, "relay"), 2.0)
+    reactor.talk()
+    assert reactor.end(0.5) == ["said"]
+    reactor.turn.when_quiet(partial(reactor.work, "commit"), 1.0)
+    reactor.turn.when_quiet(partial(reactor.work, "relay more"), 2.0)
+    assert reactor.end() == ["commit", "relay", "relay more"]
 
 
 def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +147,10 @@ def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> No
         raise RuntimeError
 
     reactor.turn.when_quiet(broken, 0.0)
-    reactor.turn.at_end(broken)
-    reactor.turn.at_end(reactor.work)
-    reactor.end()
+    reactor.turn.when_quiet(reactor.work, 1.0)
     reactor.turn.say(Broken("broken", reactor.done))
-    reactor.talk()
-    assert reactor.end() == ["said"]
-    assert len(failures) == 3
-    reactor.turn.at_end(reactor.work)
+    reactor.turn.say(reactor.session)
+    assert reactor.end() == ["work", "said"]
+    assert len(failures) == 2
+    reactor.turn.when_quiet(reactor.work, 1.0)
     assert reactor.end() == ["work"]

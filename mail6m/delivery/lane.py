@@ -19,7 +19,7 @@ from mail6m.storage.errors import StorageError
 
 MOST_PENDING = 1_000
 """Consignments that a lane holds; what comes beyond waits in the database."""
-SHARE = 4
+SHARE = 2
 """Consignments waiting for which one courier is thought to be enough."""
 BRISK = 0.05
 """Seconds for a transaction, within which a host is thought to answer at once."""
@@ -35,7 +35,7 @@ class Keeper(Protocol):
         """A courier for a lane."""
 
     def soon(self, work: Callable[[], None]) -> None:
-        """At the end of this turn of the reactor."""
+        """When no client is talking, and before long."""
 
     def settled(
         self, consignment: Consignment, reports_passed_on: bool, next_at: datetime | None = None
@@ -81,7 +81,7 @@ class Lane:
         return not self._pending and not self._couriers
 
     def add(self, consignment: Consignment) -> None:
-        """Send this on its way, together with what else this turn of the reactor brings."""
+        """Send this on its way, together with what else comes until there is time for it."""
         self._pending.append(consignment)
         if not self._roused:
             self._roused = True

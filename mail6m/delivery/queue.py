@@ -34,6 +34,7 @@ from mail6m.journal import Journal
 from mail6m.model import Notify, Outcome, Reply, Shelf, State, Verdict
 from mail6m.reader import Reader
 from mail6m.settings import Settings
+from mail6m.smtp import RELAY_PATIENCE
 from mail6m.storage.archive import NewMessage
 from mail6m.storage.deliveries import Deliveries, Due, Record
 from mail6m.storage.errors import StorageError, Unavailable
@@ -123,8 +124,8 @@ class Queue:
             await self._servers.resign(server)
 
     def soon(self, work: Callable[[], None]) -> None:
-        """At the end of this turn of the reactor."""
-        self._turn.at_end(work)
+        """See `mail6m.delivery.lane.Keeper`."""
+        self._turn.when_quiet(work, RELAY_PATIENCE)
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""

@@ -249,6 +249,12 @@ class ClientDialogue:
         self._awaited.append(_Awaited(Step.QUIT))
         self.ready = False
 
+    def lost(self) -> None:
+        """The connection is gone: what the host had decided counts, what it had asked for not."""
+        self.ready = False
+        kept = (TransferEnded, SessionFailed)
+        self._events = deque(event for event in self._events if isinstance(event, kept))
+
     # Replies
 
     def _take_line(self, line: bytes) -> None:

@@ -21,6 +21,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import select
 import shlex
 import shutil
@@ -82,6 +83,10 @@ SETTINGS = {
     "log_timezone": "UTC",
 }
 """How the server runs, for an archive that commits often; given anew at each start."""
+
+
+_NOT_NOW = re.compile(r"database system is (?:starting up|shutting down|in recovery mode)")
+"""What PostgreSQL says to who connects at a wrong moment (its ``ProcessStartupPacket``)."""
 
 
 class EmbeddedError(Exception):
@@ -249,7 +254,9 @@ class Embedded:
         latest = max(logs, key=lambda log: log.stat().st_mtime, default=None)
         if "redirecting log output" in said and latest:
             text = latest.read_text(errors="replace").rpartition("starting PostgreSQL")[2]
-            said += "\n".join(line for line in text.splitlines() if "is starting up" not in line)
+            # Without what was said to us, who knocked meanwhile.
+            lines = (line for line in text.splitlines() if _NOT_NOW.search(line) is None)
+            said += "\n".join(lines)
         return said
 
     def _stop(self) -> None:
