@@ -94,7 +94,6 @@ class SmtpServer(Protocol):
         self._tls = ""
         self._paused = False
         self._parting = False
-        self._advancing = False
         self._heard = True
         self._deadline = 0.0
         self._command_since = 0.0
@@ -111,7 +110,7 @@ class SmtpServer(Protocol):
         self.transport.bufferSize = _COMMANDS
         if (refusal := factory.admit(self, self._address)) is not None:
             self._dialogue.shut_down(refusal)
-            self._advance()
+            self._turn.hear(self)
         elif factory.settings.banner_delay > 0:
             delay = factory.settings.banner_delay
             self._greeting = factory.clock.callLater(delay, self._greet)
@@ -123,7 +122,7 @@ class SmtpServer(Protocol):
         if early := _already_said(self.transport):
             self._dialogue.receive_data(early)
         self._dialogue.greet()
-        self._advance()
+        self._turn.hear(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
         self._window_octets += len(data)
@@ -133,7 +132,7 @@ class SmtpServer(Protocol):
             self._greeting.cancel()
             self._greet()
         else:
-            self._advance()
+            self._turn.hear(self)
 
     def handshakeCompleted(self) -> None:  # noqa: D102
         self._tls = tls_description(self.transport)
@@ -148,15 +147,18 @@ class SmtpServer(Protocol):
 
     # The dialogue's side
 
-    def _advance(self) -> None:
-        dialogue = self._dialogue
-        if self._advancing:  # an answer that came at once: the loop below goes on with it
+    def advance(self) -> None:
+        """Let the dialogue go on, and send what it has to say at the end of the turn."""
+        if self not in self.factory.sessions:  # the client has gone away
             return
-        self._advancing = True
-        while (event := dialogue.next_event()) is not None:
-            _SERVER_EVENTS[type(event)](self, event)
-        self._advancing = False
-        self._turn.hear()
+        dialogue = self._dialogue
+        try:
+            while (event := dialogue.next_event()) is not None:
+                _SERVER_EVENTS[type(event)](self, event)
+        except Exception:  # noqa: BLE001 - nobody knows where the session stands now
+            self.factory.log.failure("a session with a client failed, and was cut off")
+            self.transport.abortConnection()
+            return
         self._turn.say(self)
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
@@ -178,7 +180,7 @@ class SmtpServer(Protocol):
         self._dialogue.answer(reply)
         if self.factory.stopping:
             self._dialogue.shut_down(_CLOSING)
-        self._advance()
+        self._turn.hear(self)
 
     def _on_sender(self, event: receiving.SenderOffered) -> None:
         refusal = self._admission.admits(event.size)
@@ -317,7 +319,7 @@ class SmtpServer(Protocol):
             self._leave()
         else:
             self._dialogue.shut_down(reply)
-            self._advance()
+            self._turn.hear(self)
 
     @property
     def committing(self) -> bool:
@@ -488,6 +490,7 @@ class SessionOwner(Interface):
 class SmtpClient(Protocol):
     """One session with a receiving machine."""
 
+    log = Logger()
     transport: Any
 
     def __init__(
@@ -540,13 +543,18 @@ class SmtpClient(Protocol):
 
     def advance(self) -> None:
         """Let the dialogue go on, and send what it has to say at the end of the turn."""
-        while not self._over and (event := self.dialogue.next_event()) is not None:
-            if isinstance(event, sending.TlsWanted):
-                self.flush()
-                self._handshaking = True
-                self.transport.startTLS(self._context)
-            else:
-                self._owner.on_event(event)
+        try:
+            while not self._over and (event := self.dialogue.next_event()) is not None:
+                if isinstance(event, sending.TlsWanted):
+                    self.flush()
+                    self._handshaking = True
+                    self.transport.startTLS(self._context)
+                else:
+                    self._owner.on_event(event)
+        except Exception:  # noqa: BLE001 - nobody knows where the session stands now
+            self.log.failure("a session with a receiving machine failed, and was cut off")
+            self.abort(Reply(451, "4.3.0", "The session failed at our end"))
+            return
         self._turn.say(self)
 
     def flush(self) -> None:

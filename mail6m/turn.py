@@ -1,8 +1,10 @@
-"""What is put off to the end of the reactor's turn, or until nobody is talking.
+"""The reactor's turn: everything is heard, then thought about, then answered.
 
 A turn is what the reactor does between two looks at its sockets: under load, the work of dozens of
-events. What is said goes out together at its end: waking a peer costs several times the sending,
-and the second packet of a burst finds it awake.
+events. Each kind of work is done for all of them before the next kind: a processor that has just
+done something does it again in a third of the time, and the kernel's network code makes it forget.
+And what is said goes out together: waking a peer costs several times the sending, and the second
+packet of a burst finds it awake.
 
 Clients come first, since they wait for us. What nobody waits for, relaying above all, is put off
 until they are quiet: until all of them wait for a commit, which is when there is time for it
@@ -16,6 +18,13 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+
+class Listener(Protocol):
+    """A session with a client, which has heard something."""
+
+    def advance(self) -> None:
+        """Think about it now."""
 
 
 class Speaker(Protocol):
@@ -33,19 +42,21 @@ class Turn:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._put_off: dict[Callable[[], None], tuple[float, float]] = {}
+        self._listeners: dict[Listener, None] = {}
         self._speakers: dict[Speaker, None] = {}
-        self._quiet = True
         self._scheduled = False
+
+    def hear(self, listener: Listener) -> None:
+        """A client is talking: let this session advance at the end of the turn."""
+        self._listeners[listener] = None
+        if not self._scheduled:
+            self._schedule()
 
     def say(self, speaker: Speaker) -> None:
         """Flush this session at the end of the turn, once, however often it is asked for."""
         self._speakers[speaker] = None
         if not self._scheduled:
             self._schedule()
-
-    def hear(self) -> None:
-        """A client is talking: this turn is not quiet."""
-        self._quiet = False
 
     def when_quiet(self, work: Callable[[], None], patience: float) -> None:
         """Do this once, at the end of a turn in which no client talks, or in ``patience`` seconds.
@@ -62,22 +73,26 @@ class Turn:
         self._clock.callLater(0, self._end)
 
     def _end(self) -> None:
+        quiet = not self._listeners
+        while self._listeners:  # an answer that came at once lets a session advance again
+            listeners, self._listeners = self._listeners, {}
+            for listener in listeners:
+                self._guarded(listener.advance)
         if self._put_off:
-            self._do_what_was_put_off()
-        self._quiet = True
+            self._do_what_was_put_off(quiet)
         speakers, self._speakers = self._speakers, {}
         for speaker in speakers:
             self._guarded(speaker.flush)
         self._scheduled = False
-        if self._put_off or self._speakers:
+        if self._put_off or self._listeners or self._speakers:
             self._schedule()
 
-    def _do_what_was_put_off(self) -> None:
+    def _do_what_was_put_off(self, quiet: bool) -> None:
         now = self._clock.seconds()
         due = [
             (patience, work)
             for work, (patience, until) in self._put_off.items()
-            if self._quiet or now >= until
+            if quiet or now >= until
         ]
         for _, work in sorted(due, key=_patience):
             del self._put_off[work]

@@ -95,11 +95,16 @@ class Visit:
         cast(Any, self.protocol).makeConnection(transport)
 
     def say(self, data: bytes) -> None:
+        """Say so much in one turn of the reactor."""
         self.protocol.dataReceived(data)
+        self.end_turn()
+
+    def end_turn(self) -> None:
+        self._clock.advance(0)
 
     def heard(self) -> list[str]:
         """The replies since the last look, without their ends of line."""
-        self._clock.advance(0)  # the turn ends
+        self.end_turn()
         replies: list[str] = self.transport.value().decode().splitlines()
         self.transport.clear()
         return replies
@@ -460,8 +465,10 @@ def test_back_pressure_through_several_questions(door: Door) -> None:
     visit.say(b"RCPT TO:<jean@unknown.test>\r\n" + NOOP * 65)
     assert visit.held_up()
     door.admission.answer()
+    visit.end_turn()
     assert visit.held_up()
     door.admission.answer()
+    visit.end_turn()
     assert not visit.held_up()
 
 
@@ -513,6 +520,20 @@ def test_a_question_that_fails(door: Door, question: bytes) -> None:
     assert visit.hears("451 4.3.0")
     visit.say(b"NOOP\r\n")
     assert visit.hears("250")
+
+
+def test_a_mistake_of_ours_ends_the_session(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that nobody knows the state of is cut off; the message in it is not accepted."""
+
+    def mistaken(size: int) -> Reply | None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(door.admission, "admits", mistaken)
+    door.factory.log = _Deaf()  # type: ignore[assignment]
+    visit = door.guest(SENT)
+    assert visit.hears()
+    assert not visit.inside
+    assert not door.admission.messages
 
 
 class _Deaf:
@@ -811,16 +832,37 @@ def test_last_wishes_do_not(replies: tuple[bytes, ...]) -> None:
     assert not host.session.dialogue.can_send
 
 
+def test_a_mistake_of_ours_ends_a_session_with_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was in hand in it is to be tried again, and at once, not when a time-out runs out."""
+    host = Host()
+
+    def mistaken(event: sending.Event) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(host, "on_event", mistaken)
+    monkeypatch.setattr(SmtpClient, "log", _Deaf())
+    host.say(GREETING, PLAIN)
+    assert host.given_up()
+    host.hang_up()
+    assert host.lost == [Reply(451, "4.3.0", "The session failed at our end")]
+
+
+class _Talking:
+    """A client's session, in the midst of it."""
+
+    def advance(self) -> None: ...
+
+
 def test_clients_come_first() -> None:
     """While clients talk, a host's reply waits until they are quiet, but not for long."""
     host = Host()
     host.say(GREETING)
     host.transport.clear()
     host.say_last(PLAIN)
-    host.turn.hear()
+    host.turn.hear(_Talking())
     host.clock.advance(0)
     assert host.transport.value() == b""
-    host.turn.hear()
+    host.turn.hear(_Talking())
     host.clock.advance(RELAY_PATIENCE)
     assert host.transport.value().startswith(b"MAIL FROM:")
 

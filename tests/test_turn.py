@@ -14,9 +14,14 @@ from tests.turn_by_turn import TurnByTurn
 class Session:
     """A session that a test watches."""
 
-    def __init__(self, name: str, said: list[str]) -> None:
+    def __init__(self, name: str, turn: Turn, said: list[str]) -> None:
         self.name = name
+        self._turn = turn
         self._said = said
+
+    def advance(self) -> None:
+        """A client has spoken, and will be answered."""
+        self._turn.say(self)
 
     def flush(self) -> None:
         self._said.append(self.name)
@@ -29,12 +34,11 @@ class Reactor:
         self.clock = TurnByTurn()
         self.turn = Turn(self.clock)
         self.done: list[str] = []
-        self.session = Session("said", self.done)
+        self.session = Session("said", self.turn, self.done)
 
     def talk(self) -> None:
-        """A client speaks, and will be answered."""
-        self.turn.hear()
-        self.turn.say(self.session)
+        """A client speaks."""
+        self.turn.hear(self.session)
 
     def work(self, name: str = "work") -> None:
         self.done.append(name)
@@ -54,12 +58,43 @@ def reactor() -> Reactor:
 
 def test_each_is_flushed_once(reactor: Reactor) -> None:
     """However often a session speaks in a turn, it is one packet, and it is not sent before."""
-    other = Session("other", reactor.done)
+    other = Session("other", reactor.turn, reactor.done)
     for session in (reactor.session, other, reactor.session):
         reactor.turn.say(session)
     assert reactor.done == []
     assert reactor.end() == ["said", "other"]
     assert reactor.end() == []
+
+
+def test_all_is_heard_before_it_is_thought_about(reactor: Reactor) -> None:
+    """A session advances once in a turn, and what it then has to say goes out in the same turn."""
+    advanced: list[str] = []
+
+    class Thoughtful(Session):
+        def advance(self) -> None:
+            advanced.append(self.name)
+            super().advance()
+
+    sessions = [Thoughtful(name, reactor.turn, reactor.done) for name in ("one", "two")]
+    for session in (*sessions, *sessions):
+        reactor.turn.hear(session)
+    assert advanced == []
+    assert reactor.end() == ["one", "two"]
+    assert advanced == ["one", "two"]
+
+
+def test_an_answer_that_comes_at_once(reactor: Reactor) -> None:
+    """It lets its session advance again, in the same turn."""
+    answers = ["first", "second"]
+
+    class Answered(Session):
+        def advance(self) -> None:
+            reactor.work(answers.pop(0))
+            if answers:
+                reactor.turn.hear(self)
+
+    reactor.turn.hear(Answered("", reactor.turn, reactor.done))
+    assert reactor.end() == ["first", "second"]
 
 
 def test_work_is_done_before_anything_is_said(reactor: Reactor) -> None:
@@ -140,6 +175,10 @@ def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Logger, "failure", lambda self, text, *rest: failures.append(text))
 
     class Broken(Session):
+        def advance(self) -> None:
+            super().advance()
+            raise RuntimeError
+
         def flush(self) -> None:
             raise RuntimeError
 
@@ -148,9 +187,10 @@ def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> No
 
     reactor.turn.when_quiet(broken, 0.0)
     reactor.turn.when_quiet(reactor.work, 1.0)
-    reactor.turn.say(Broken("broken", reactor.done))
-    reactor.turn.say(reactor.session)
-    assert reactor.end() == ["work", "said"]
-    assert len(failures) == 2
+    assert reactor.end() == ["work"]
+    reactor.turn.hear(Broken("broken", reactor.turn, reactor.done))
+    reactor.turn.hear(reactor.session)
+    assert reactor.end() == ["said"]
+    assert len(failures) == 3
     reactor.turn.when_quiet(reactor.work, 1.0)
     assert reactor.end() == ["work"]
