@@ -14,6 +14,7 @@ until they are quiet: until all of them wait for a commit, which is when there i
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -61,7 +62,7 @@ class Turn:
     def when_quiet(self, work: Callable[[], None], patience: float) -> None:
         """Do this once, at the end of a turn in which no client talks, or in ``patience`` seconds.
 
-        What has the least patience goes first.
+        What has the least patience goes first, and what it says is on its way before the next.
         """
         if work not in self._put_off:
             self._put_off[work] = (patience, self._clock.seconds() + patience)
@@ -80,9 +81,7 @@ class Turn:
                 self._guarded(listener.advance)
         if self._put_off:
             self._do_what_was_put_off(quiet)
-        speakers, self._speakers = self._speakers, {}
-        for speaker in speakers:
-            self._guarded(speaker.flush)
+        self._flush()
         self._scheduled = False
         if self._put_off or self._listeners or self._speakers:
             self._schedule()
@@ -94,9 +93,16 @@ class Turn:
             for work, (patience, until) in self._put_off.items()
             if quiet or now >= until
         ]
-        for _, work in sorted(due, key=_patience):
-            del self._put_off[work]
-            self._guarded(work)
+        for _, kind in groupby(sorted(due, key=_patience), key=_patience):
+            for _, work in kind:
+                del self._put_off[work]
+                self._guarded(work)
+            self._flush()
+
+    def _flush(self) -> None:
+        speakers, self._speakers = self._speakers, {}
+        for speaker in speakers:
+            self._guarded(speaker.flush)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -169,6 +169,17 @@ def test_the_least_patient_goes_first(reactor: Reactor) -> None:
     assert reactor.end() == ["commit", "relay", "relay more"]
 
 
+def test_what_goes_first_is_said_first(reactor: Reactor) -> None:
+    """Hosts have what couriers ask them before the commit is made, which takes its time."""
+
+    def ask() -> None:
+        reactor.turn.say(reactor.session)
+
+    reactor.turn.when_quiet(partial(reactor.work, "commit"), 2.0)
+    reactor.turn.when_quiet(ask, 1.0)
+    assert reactor.end() == ["said", "commit"]
+
+
 def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is logged, and nobody else's work or words are lost by it."""
     failures: list[str] = []

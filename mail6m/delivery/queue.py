@@ -34,7 +34,6 @@ from mail6m.journal import Journal
 from mail6m.model import Notify, Outcome, Reply, Shelf, State, Verdict
 from mail6m.reader import Reader
 from mail6m.settings import Settings
-from mail6m.smtp import RELAY_PATIENCE
 from mail6m.storage.archive import NewMessage
 from mail6m.storage.deliveries import Deliveries, Due, Record
 from mail6m.storage.errors import StorageError, Unavailable
@@ -47,6 +46,9 @@ AT_ONCE = 200
 """Deliveries leased at a time for one destination."""
 COMPANY = 0.05
 """Seconds that an outcome waits for others, to be written down together: nobody waits for it."""
+ROUND_PATIENCE = 0.006
+"""Seconds that a round of couriers waits while clients talk: less than a commit does, so that hosts
+think about what they are asked while the commit is made."""
 LIMIT = 1_000
 _SUCCESS = int(Notify.SUCCESS)  # an "and" of flags costs thirty times that of integers
 LATE_EVERY = 60.0
@@ -125,7 +127,7 @@ class Queue:
 
     def soon(self, work: Callable[[], None]) -> None:
         """See `mail6m.delivery.lane.Keeper`."""
-        self._turn.when_quiet(work, RELAY_PATIENCE)
+        self._turn.when_quiet(work, ROUND_PATIENCE)
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""
