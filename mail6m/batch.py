@@ -16,6 +16,7 @@ class Batches(Generic[T]):
     """Hands what it is given to ``commit(items)``, up to ``most`` items at a time.
 
     ``schedule(work)`` says how long an item waits for others: it calls ``work`` when it is time.
+    With ``weigh``, items go together up to the weight ``heaviest``; a heavier one goes alone.
     """
 
     log = Logger()
@@ -26,12 +27,17 @@ class Batches(Generic[T]):
         commit: Callable[[Sequence[T]], Awaitable[None]],
         *,
         most: int,
+        weigh: Callable[[T], int] = lambda _: 0,
+        heaviest: int = 0,
     ) -> None:
         self._when_it_is_time = schedule
         self._commit = commit
         self._most = most
+        self._weigh = weigh
+        self._heaviest = heaviest
         self._waiting: _Batch[T] = []
         self._busy = False  # a commit is under way, or will be when it is time
+        self._left = False  # some had to stay behind for want of room, and have waited enough
         self._finishing: list[Deferred[None]] = []
 
     def add(self, item: T) -> Deferred[None]:
@@ -68,8 +74,19 @@ class Batches(Generic[T]):
                 done.callback(None)
 
     def _start(self) -> None:
-        batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        fitting = self._fitting()
+        batch, self._waiting = self._waiting[:fitting], self._waiting[fitting:]
+        self._left = bool(self._waiting)
         ensureDeferred(self._run(batch))
+
+    def _fitting(self) -> int:
+        """How many of those that wait fit into one commit."""
+        weight = 0
+        for number, (item, _) in enumerate(self._waiting[: self._most]):
+            weight += self._weigh(item)
+            if weight > self._heaviest and number > 0:
+                return number
+        return self._most
 
     async def _run(self, batch: _Batch[T]) -> None:
         failure = await self._outcome(batch)
@@ -80,7 +97,7 @@ class Batches(Generic[T]):
             # One of them is at fault: the others must not suffer for it.
             for one in batch:
                 self._tell(one[1], await self._outcome([one]))
-        if len(self._waiting) >= self._most:  # there is nothing to wait for
+        if self._left or len(self._waiting) >= self._most:  # there is nothing to wait for
             self._start()
         else:
             self._busy = False

@@ -1,10 +1,10 @@
 """The reactor's turn: everything is heard, then thought about, then answered.
 
 A turn is what the reactor does between two looks at its sockets: under load, the work of dozens of
-events. Each kind of work is done for all of them before the next kind: a processor that has just
-done something does it again in a third of the time, and the kernel's network code makes it forget.
-And what is said goes out together: waking a peer costs several times the sending, and the second
-packet of a burst finds it awake.
+events. Each kind of work is done for all of them before the next kind: what has just been done is
+still in the processor's caches, and takes half the time when it is done again. And what is said
+goes out together: waking a peer costs several times the sending, and the second packet of a burst
+finds it awake.
 
 Clients come first, since they wait for us. What nobody waits for, relaying above all, is put off
 until they are quiet: until all of them wait for a commit, which is when there is time for it

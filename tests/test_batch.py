@@ -52,11 +52,15 @@ class Store:
 class Bench:
     """Batches over a `Store`, and what became of each item."""
 
-    def __init__(self, *, most: int = 100) -> None:
+    def __init__(self, *, most: int = 100, heaviest: int = 1_000) -> None:
         self.clock = Clock()
         self.store = Store()
         self.batches: Batches[str] = Batches(
-            partial(self.clock.callLater, 0), self.store.commit, most=most
+            partial(self.clock.callLater, 0),
+            self.store.commit,
+            most=most,
+            weigh=len,
+            heaviest=heaviest,
         )
         self.results: dict[str, str] = {}
 
@@ -120,6 +124,19 @@ def test_a_batch_has_its_limit() -> None:
     bench.store.end()
     assert bench.store.batches == [["a", "b"], ["c", "d"], ["e"]]
     assert bench.results == dict.fromkeys("abcde", "done")
+
+
+def test_what_is_too_heavy_waits_for_the_next() -> None:
+    """Items share up to a weight, in their order; one that is heavier by itself goes alone."""
+    bench = Bench(heaviest=3)
+    bench.add("a", "bb", "c", "dddd", "ee")
+    bench.turn()
+    for _ in range(3):
+        bench.store.end()
+    assert bench.store.batches == [["a", "bb"], ["c"], ["dddd"], ["ee"]], "each follows at once"
+    bench.store.end()
+    assert set(bench.results.values()) == {"done"}
+    assert len(bench.results) == 5
 
 
 def test_one_bad_item_fails_alone() -> None:
