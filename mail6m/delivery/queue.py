@@ -49,6 +49,9 @@ COMPANY = 0.05
 ROUND_PATIENCE = 0.006
 """Seconds that a round of couriers waits while clients talk: less than a commit does, so that hosts
 think about what they are asked while the commit is made."""
+OFFER_PATIENCE = 0.01
+"""Seconds that what has just been committed waits before it sets out while clients talk: they are
+to have their 250 first, and the next commit is to be under way."""
 LIMIT = 1_000
 _SUCCESS = int(Notify.SUCCESS)  # an "and" of flags costs thirty times that of integers
 LATE_EVERY = 60.0
@@ -86,6 +89,7 @@ class Queue:
         self._report: Report | None = None
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
+        self._accepted: list[Sequence[Accepted]] = []
         self._returned: list[tuple[int, UUID, str]] = []
         self._records: Batches[Record] = Batches(
             partial(reactor.callLater, COMPANY), self._commit, most=1_000
@@ -145,7 +149,20 @@ class Queue:
         return self._server
 
     def offer(self, accepted: Sequence[Accepted]) -> None:
-        """See `mail6m.intake.Outgoing`."""
+        """See `mail6m.intake.Outgoing`; who has brought it waits for a 250, and comes first."""
+        self._accepted.append(accepted)
+        self._turn.when_quiet(self._send_off, OFFER_PATIENCE)
+
+    def _send_off(self) -> None:
+        waiting, self._accepted = self._accepted, []
+        for accepted in waiting:
+            try:
+                self._send(accepted)
+            except Exception:  # noqa: BLE001 - it is committed, so it must go out some other way
+                self.log.failure("a message could not set out from memory")
+                self.doubt([one.message for one in accepted])
+
+    def _send(self, accepted: Sequence[Accepted]) -> None:
         now = self._clock()
         consignments = [c for one in accepted for c in _consignments(one, now)]
         if not consignments or self._stopping:
