@@ -714,3 +714,38 @@ def test_a_name_that_is_said() -> None:
     assert call.dialogue.step == "nothing"
     call.send(transfer())
     assert call.dialogue.step == "MAIL"
+
+
+def test_nothing_is_said_into_a_content() -> None:
+    """From the 354 to the last reply the session is busy: what is said there would alter the mail."""
+    dialogue = ClientDialogue("mail6m.test", TlsPolicy.NONE)
+    dialogue.receive_data(b"220 hello\r\n250-mx.example.test\r\n250 PIPELINING\r\n")
+    assert not dialogue.idle, "its being ready has not been taken note of"
+    assert not dialogue.can_send
+    assert isinstance(dialogue.next_event(), Ready)
+    assert dialogue.idle
+    message = Transfer("anne@example.org", [Recipient("marie@mondomaine.fr")], 9)
+    dialogue.send(message)
+    dialogue.receive_data(b"250 ok\r\n250 ok\r\n354 go on\r\n")
+    dialogue.data_to_send()
+
+    def busy() -> None:
+        assert not dialogue.idle
+        with pytest.raises(AssertionError):
+            dialogue.quit()
+        with pytest.raises(AssertionError):
+            dialogue.send(message)
+        assert dialogue.data_to_send() == b""
+
+    busy()
+    assert isinstance(dialogue.next_event(), ContentWanted)
+    busy()
+    dialogue.content(b"Bonjour\r\n")
+    assert dialogue.data_to_send() == b"Bonjour\r\n"
+    busy()
+    dialogue.end_content(message)
+    assert not dialogue.idle
+    dialogue.receive_data(b"250 taken\r\n")
+    assert not dialogue.idle
+    assert isinstance(dialogue.next_event(), TransferEnded)
+    assert dialogue.idle

@@ -153,8 +153,12 @@ class ClientDialogue:
 
     @property
     def idle(self) -> bool:
-        """Ready, and nothing is under way."""
-        return self.ready and not self._awaited and not self._over
+        """Ready, and nothing is under way: no reply is awaited, no content, no event to be taken.
+
+        What is said while a content is wanted would become a part of it.
+        """
+        quiet = not (self._awaited or self._events or self._unsaid) and self._stuffing is None
+        return self.ready and quiet and not self._over
 
     @property
     def securing(self) -> bool:
@@ -164,7 +168,9 @@ class ClientDialogue:
     @property
     def can_send(self) -> bool:
         """`send` may be called: the session is idle, or only the last content is awaited."""
-        if not self.ready or self._over or self._stuffing is not None or self._unsaid:
+        if not self.ready or self._over or self._stuffing is not None:
+            return False
+        if self._unsaid or self._events:
             return False
         if not self._awaited:
             return True
@@ -208,6 +214,7 @@ class ClientDialogue:
 
     def send(self, transfer: Transfer) -> None:
         """Begin a message's transaction, or settle it at once when the host cannot take it."""
+        assert self._stuffing is None
         if (refusal := self._unfit(transfer)) is not None:
             transfer.settle(refusal)
             self._events.append(TransferEnded(transfer))
@@ -245,6 +252,7 @@ class ClientDialogue:
 
     def quit(self) -> None:
         """Say goodbye; only when `idle`."""
+        assert self.idle
         self._out.append(b"QUIT\r\n")
         self._awaited.append(_Awaited(Step.QUIT))
         self.ready = False
