@@ -717,7 +717,7 @@ def test_a_name_that_is_said() -> None:
 
 
 def test_nothing_is_said_into_a_content() -> None:
-    """From the 354 to the last reply the session is busy: what is said there would alter the mail."""
+    """From the 354 to the last reply the session is busy: what it says would alter the mail."""
     dialogue = ClientDialogue("mail6m.test", TlsPolicy.NONE)
     dialogue.receive_data(b"220 hello\r\n250-mx.example.test\r\n250 PIPELINING\r\n")
     assert not dialogue.idle, "its being ready has not been taken note of"
