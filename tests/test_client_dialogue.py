@@ -739,6 +739,7 @@ def test_nothing_is_said_into_a_content() -> None:
 
     busy()
     assert isinstance(dialogue.next_event(), ContentWanted)
+    assert dialogue.step == "the host to take the content"
     busy()
     dialogue.content(b"Bonjour\r\n")
     assert dialogue.data_to_send() == b"Bonjour\r\n"

@@ -144,6 +144,8 @@ class ClientDialogue:
     @property
     def step(self) -> str:
         """What is being waited for, for people."""
+        if self._stuffing is not None:
+            return "the host to take the content"
         return self._awaited[0].step.value if self._awaited else "nothing"
 
     @property
