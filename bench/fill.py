@@ -48,10 +48,10 @@ FROM new
 """
 
 COUNT = """
-INSERT INTO shelf_count AS count (customer_id, shelf, slot, messages, bytes)
-VALUES (%(customer)s, %(shelf)s, 0, %(messages)s, %(messages)s::bigint * %(sealed)s)
-ON CONFLICT (customer_id, shelf, slot)
-DO UPDATE SET messages = count.messages + excluded.messages, bytes = count.bytes + excluded.bytes
+INSERT INTO shelf_count (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
+SELECT customer_id, shelf, day_of(message_id), 9, count(*), sum(stored_size), sum(raw_size)
+FROM message WHERE customer_id = %(customer)s AND sha256 = sha256(split_part(header_message_id, '@', 1)::bytea)
+GROUP BY customer_id, shelf, day_of(message_id)
 """
 
 

@@ -26,6 +26,7 @@ from mail6m.dialogue.address import AddressError, canonical, canonical_domain
 from mail6m.model import Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
+from mail6m.shelves.cabinet import criteria
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
@@ -148,16 +149,11 @@ async def domain_remove(foundation: Foundation, options: argparse.Namespace) -> 
 async def message_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """A customer's messages, newest first."""
     await foundation.customers.get(options.customer)
-    messages = await foundation.archive.search(
-        options.customer,
-        sender=options.sender,
-        recipient=options.recipient,
-        subject=options.subject,
-        since=options.since,
-        until=options.until,
-        shelf=Shelf[options.shelf.upper()] if options.shelf else None,
-        limit=options.limit,
+    shelves = [Shelf[options.shelf.upper()]] if options.shelf else [Shelf.CABINET, Shelf.CELLAR]
+    wanted = criteria(
+        options.sender, options.recipient, options.subject, options.since, options.until
     )
+    messages = await foundation.cabinet.newest(options.customer, wanted, shelves, options.limit)
     return [_message(message) for message in messages]
 
 
@@ -186,8 +182,10 @@ async def message_reissue(foundation: Foundation, options: argparse.Namespace) -
 
 async def message_delete(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A message is deleted for good."""
-    await foundation.archive.delete(options.customer, options.id)
-    return {"count": 1}
+    count = await foundation.archive.delete(options.customer, [options.id])
+    if not count:
+        raise Refused(f"customer {options.customer} has no message {options.id}")
+    return {"count": count}
 
 
 async def queue_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
@@ -374,7 +372,8 @@ def parser() -> argparse.ArgumentParser:
     one = verb(message, "list", message_list)
     one.add_argument("--customer", type=_number, required=True, metavar="N")
     for field in ("sender", "recipient", "subject"):
-        one.add_argument(f"--{field}", metavar="S", help="a part of it, whatever the case")
+        one.add_argument(f"--{field}", metavar="S", default="",
+                         help="a part of it, whatever the case and accents")  # fmt: skip
     one.add_argument("--from", dest="since", type=_moment, metavar="TIME", help="RFC 3339")
     one.add_argument("--until", type=_moment, metavar="TIME", help="RFC 3339")
     one.add_argument("--shelf", choices=["cabinet", "cellar"])

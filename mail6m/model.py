@@ -148,6 +148,13 @@ class Plan(enum.StrEnum):
         return {"tiroir": 2, "malle": 5, "armoire": 10}[self.value] * 1_000_000_000
 
 
+class Role(enum.StrEnum):
+    """What an account of the console may do: a reader cannot delete, reissue or change settings."""
+
+    ADMINISTRATOR = "administrator"
+    READER = "reader"
+
+
 class TlsPolicy(enum.StrEnum):
     """How a customer's receiving machine is to be reached."""
 
@@ -211,6 +218,26 @@ class Message:
     sha256: bytes
     spam: bool | None
     shelf: Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a search asks for, all of it together; an empty text or None asks for nothing.
+
+    The texts are parts of what is looked for, folded (`mail6m.fold.term`).
+    """
+
+    sender: str = ""
+    recipient: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    """The end of the period, not of it any more."""
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it asks for more than a time."""
+        return bool(self.sender or self.recipient or self.subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,11 @@ from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import Settings, SettingsError
+from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.indexer import Indexer
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
+from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
 from mail6m.storage.deliveries import Deliveries
@@ -250,6 +253,9 @@ class Foundation:
             self.settings.postmaster,
         )
         self.reader = Reader(self.archive, self.directory)
+        self.catalogue = Catalogue(self.pool)
+        self.indexer = Indexer(self.reactor, self.catalogue)
+        self.cabinet = Cabinet(self.catalogue, self.indexer, _now)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 

@@ -12,11 +12,11 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 # From the ground up; a module may import from its own floor and from those below.
 FLOORS = [
     {"model", "mail6m"},
-    {"settings", "dialogue", "seal", "header", "content", "batch", "turn", "delivery.schedule"}
-    | {"delivery.bounce", "tls"},
+    {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls"}
+    | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},
-    {"intake", "delivery", "reception"},
+    {"intake", "delivery", "reception", "shelves", "access"},
     {"web"},
     {"tap"},
     {"cli"},

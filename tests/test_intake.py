@@ -24,6 +24,7 @@ from mail6m.reader import Reader
 from mail6m.seal import Keyring, SealError
 from mail6m.settings import Settings
 from mail6m.storage.archive import Archive, NewMessage
+from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
@@ -107,6 +108,7 @@ class House:
             the_reactor(), self.domains, self.customers, KEYRING, HOSTNAME, None
         )
         self.reader = Reader(self.archive, self.directory)
+        self.catalogue = Catalogue(pool)
         self.budget = Budget(10_000_000)
         self.spool = spool
         self._threads = threads
@@ -165,7 +167,7 @@ class House:
 
     def archived(self, customer: int) -> list[Message]:
         """A customer's archive."""
-        return run(lambda: self.archive.search(customer, limit=10_000))
+        return run(lambda: self.catalogue.page(customer, Shelf.CABINET, 0, 10_000))
 
 
 def addressed(*recipients: str, sender: str = "anne@example.org", **values: Any) -> Envelope:

@@ -6,7 +6,7 @@ import io
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,10 @@ from mail6m.storage.arrays import booleans, numbers, octets, texts, words
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
+DAY = 86_400_000
+"""Milliseconds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 LEASED = 900
 """Seconds that others leave a delivery alone which its server has in hand."""
 
@@ -52,12 +56,18 @@ WITH messages AS (
                 %s::text[], %s::integer[])
     AS d (customer, id, number, recipient, notify, original, destination, server)
 ), counts AS (
-    INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
-    SELECT customer, shelf, %s::integer, messages, bytes
-    FROM unnest(%s::integer[], %s::smallint[], %s::bigint[], %s::bigint[])
-    AS n (customer, shelf, messages, bytes)
-    ON CONFLICT (customer_id, shelf, slot) DO UPDATE
-    SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes
+    INSERT INTO shelf_count AS c (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
+    SELECT customer, shelf, day, %s::integer, messages, bytes, raw
+    FROM unnest(%s::integer[], %s::smallint[], %s::integer[], %s::bigint[], %s::bigint[],
+                %s::bigint[])
+    AS n (customer, shelf, day, messages, bytes, raw)
+    ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
+    SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
+        raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes
+), unindexed AS (
+    INSERT INTO unindexed (customers, messages)
+    SELECT customers, messages
+    FROM (SELECT %s::integer[] AS customers, %s::uuid[] AS messages) AS u WHERE customers <> '{}'
 )"""
 _BODIES = """
 INSERT INTO body (customer_id, message_id, part, sealed)
@@ -67,52 +77,23 @@ _STORE = Prepared("store", _MESSAGES + _BODIES)
 
 _COPY = "COPY body (customer_id, message_id, part, sealed) FROM STDIN (FORMAT binary)"
 
-_COLUMNS = """
+COLUMNS = """
     m.customer_id, m.message_id, m.received_at, m.sender, m.recipients, m.header_from,
     m.header_to, m.subject, m.header_message_id, m.raw_size, m.stored_size, m.sha256, m.spam,
     m.shelf"""
 
-_GET = f"SELECT {_COLUMNS} FROM message m WHERE customer_id = %s AND message_id = %s"
+_GET = f"SELECT {COLUMNS} FROM message m WHERE customer_id = %s AND message_id = %s"
 
 _ENVELOPE = """
 SELECT sender, client_address, client_hello, client_name, protocol, tls, smtputf8, eightbit,
        returns, envid, raw_size
 FROM message WHERE customer_id = %s AND message_id = %s"""
 
-# The walk goes down the primary key, which is the order of arrival.
-_LIST = f"""
-SELECT {_COLUMNS} FROM message m
-WHERE customer_id = %(customer)s AND shelf = ANY(%(shelves)s::smallint[])
-  AND (%(from)s::timestamptz IS NULL OR received_at >= %(from)s)
-  AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s)
-  AND message_id >= %(low)s::uuid AND message_id <= %(high)s::uuid
-  AND (%(sender)s::text IS NULL
-       OR strpos(lower(sender || E'\\n' || header_from), lower(%(sender)s)) > 0)
-  AND (%(recipient)s::text IS NULL
-       OR strpos(lower(array_to_string(recipients, E'\\n') || E'\\n' || header_to),
-                 lower(%(recipient)s)) > 0)
-  AND (%(subject)s::text IS NULL OR strpos(lower(subject), lower(%(subject)s)) > 0)
-ORDER BY message_id DESC LIMIT %(limit)s"""
-
 _PARTS = """
 SELECT part, sealed FROM body
 WHERE customer_id = %s AND message_id = %s AND part >= %s AND part < %s ORDER BY part"""
 
-_DELETE = """
-WITH gone AS (
-    DELETE FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s
-    RETURNING shelf, stored_size
-), bodies AS (
-    DELETE FROM body WHERE customer_id = %(customer)s AND message_id = %(id)s
-), deliveries AS (
-    DELETE FROM delivery WHERE customer_id = %(customer)s AND message_id = %(id)s
-), counts AS (
-    INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
-    SELECT %(customer)s, shelf, 0, -1, -stored_size FROM gone
-    ON CONFLICT (customer_id, shelf, slot) DO UPDATE
-    SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes
-)
-SELECT count(*) FROM gone"""
+_DELETE = "SELECT delete_messages(%s, %s::uuid[])"
 
 _TOTALS = """
 SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint
@@ -205,7 +186,7 @@ class Archive:
         rows = await self._pool.query(_GET, (customer, str(message)))
         if not rows:
             raise Refused(f"customer {customer} has no message {message}")
-        return _message(rows[0])
+        return read_message(rows[0])
 
     async def envelope(self, customer: int, message: UUID) -> tuple[Envelope, int]:
         """The envelope it came in, without recipients, and its size. Raises `Refused`."""
@@ -218,46 +199,15 @@ class Archive:
         client = Client(address, hello, name, protocol, tls)
         return Envelope(sender, (), client, smtputf8, eightbit, returns, envid), int(size)
 
-    async def search(
-        self,
-        customer: int,
-        *,
-        sender: str | None = None,
-        recipient: str | None = None,
-        subject: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        shelf: Shelf | None = None,
-        limit: int = 100,
-    ) -> list[Message]:
-        """A customer's messages, newest first; parts of words match, whatever the case."""
-        rows = await self._pool.query(
-            _LIST,
-            {
-                "customer": customer,
-                "shelves": [int(shelf)] if shelf is not None else [Shelf.CABINET, Shelf.CELLAR],
-                "sender": sender and text(sender),
-                "recipient": recipient and text(recipient),
-                "subject": subject and text(subject),
-                "from": since,
-                "until": until,
-                "low": str(_bound(since, 0)),
-                "high": str(_bound(until, (1 << 80) - 1)),
-                "limit": limit,
-            },
-        )
-        return [_message(row) for row in rows]
-
     async def parts(self, customer: int, message: UUID, first: int, count: int) -> list[bytes]:
         """Sealed parts ``first`` to ``first + count - 1``, or as many as there are."""
         rows = await self._pool.query(_PARTS, (customer, str(message), first, first + count))
         return [bytes(sealed) for _, sealed in rows]
 
-    async def delete(self, customer: int, message: UUID) -> None:
-        """Delete a message for good, with what is still to be relayed of it. Raises `Refused`."""
-        rows = await self._pool.query(_DELETE, {"customer": customer, "id": str(message)})
-        if not rows[0][0]:
-            raise Refused(f"customer {customer} has no message {message}")
+    async def delete(self, customer: int, messages: Sequence[UUID]) -> int:
+        """Delete messages for good, with what is to be relayed of them; how many there were."""
+        ids = words([id_text(message) for message in messages])
+        return int((await self._pool.query(_DELETE, (customer, ids)))[0][0])
 
     async def totals(self, shelf: Shelf) -> tuple[int, int]:
         """Messages and stored bytes on a shelf, of all customers."""
@@ -309,18 +259,25 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
 
 
 def _tallies(messages: Sequence[NewMessage]) -> list[str]:
-    counts: dict[tuple[int, int], list[int]] = {}
+    counts: dict[tuple[int, int, int], list[int]] = {}
     for m in messages:
-        count = counts.setdefault((m.customer, int(m.shelf)), [0, 0])
+        key = (m.customer, int(m.shelf), m.milliseconds // DAY)
+        count = counts.setdefault(key, [0, 0, 0])
         count[0] += 1
         count[1] += m.stored_size
+        count[2] += m.raw_size
     # In one order everywhere, so that two transactions never wait for each other in a ring.
     keys = sorted(counts)
+    kept = [m for m in messages if m.shelf != Shelf.TRANSIT]
     return [
-        numbers([customer for customer, _ in keys]),
-        numbers([shelf for _, shelf in keys]),
+        numbers([customer for customer, _, _ in keys]),
+        numbers([shelf for _, shelf, _ in keys]),
+        numbers([day for _, _, day in keys]),
         numbers([counts[key][0] for key in keys]),
         numbers([counts[key][1] for key in keys]),
+        numbers([counts[key][2] for key in keys]),
+        numbers([m.customer for m in kept]),
+        words([id_text(m.id) for m in kept]),
     ]
 
 
@@ -361,15 +318,14 @@ class _Rows(io.RawIOBase):
         return joined[:size]
 
 
-def _bound(when: datetime | None, rest: int) -> UUID:
-    """The first (rest 0) or last (all ones) message id of a moment, or of all time."""
-    if when is None:
-        return UUID(int=0 if rest == 0 else (1 << 128) - 1)
-    milliseconds = max(0, min(int(when.timestamp() * 1000), (1 << 48) - 1))
-    return UUID(int=(milliseconds << 80) | rest)
+def first_id(when: datetime) -> UUID:
+    """The least id that a message of this moment or a later one can have."""
+    milliseconds = -((_EPOCH - when) // _MILLISECOND)  # rounded up
+    return UUID(int=max(0, min(milliseconds, (1 << 48) - 1)) << 80)
 
 
-def _message(row: Row) -> Message:
+def read_message(row: Row) -> Message:
+    """A row of `COLUMNS`."""
     (customer, id_, received_at, sender, recipients, header_from, header_to, subject, message_id,
      raw, stored, sha256, spam, shelf) = row  # fmt: skip
     return Message(

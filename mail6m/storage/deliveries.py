@@ -111,7 +111,7 @@ WITH gone AS (
     WHERE m.customer_id = r.customer AND m.message_id = r.id AND m.shelf = 2
       AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.customer_id = m.customer_id
                       AND q.message_id = m.message_id AND q.state = 0)
-    RETURNING m.customer_id, m.message_id, m.stored_size
+    RETURNING m.customer_id, m.message_id, m.stored_size, m.raw_size
 ), bodies AS (
     DELETE FROM body b USING gone
     WHERE b.customer_id = gone.customer_id AND b.message_id = gone.message_id
@@ -119,10 +119,12 @@ WITH gone AS (
     DELETE FROM delivery d USING gone
     WHERE d.customer_id = gone.customer_id AND d.message_id = gone.message_id
 )
-INSERT INTO shelf_count AS c (customer_id, shelf, slot, messages, bytes)
-SELECT customer_id, 2, 0, -count(*), -sum(stored_size) FROM gone GROUP BY customer_id
-ON CONFLICT (customer_id, shelf, slot) DO UPDATE
-SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes"""
+INSERT INTO shelf_count AS c (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
+SELECT customer_id, 2, day_of(message_id), 0, -count(*), -sum(stored_size), -sum(raw_size)
+FROM gone GROUP BY customer_id, day_of(message_id) ORDER BY customer_id, day_of(message_id)
+ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
+SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
+    raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes"""
 
 _DOWN = """
 INSERT INTO destination AS d (destination, failures, next_probe_at, last_reply)

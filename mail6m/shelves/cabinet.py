@@ -1,0 +1,114 @@
+"""The cabinet: its pages, the search, and what is done with chosen messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from itertools import islice
+from uuid import UUID
+
+from mail6m.fold import term
+from mail6m.model import Criteria, Message, Shelf
+from mail6m.shelves.indexer import Indexer
+from mail6m.storage.catalogue import Catalogue, Holding
+
+AHEAD = 3
+"""Pages behind the one that is shown, for which a search says whether they are there."""
+_PORTIONS = 4
+"""Notes of fresh mail that a search waits for: some tens of milliseconds at the most."""
+_MESSAGES = 1_000
+"""Messages that are fetched at a time."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A page of what was found, and where the next pages begin.
+
+    ``nexts`` are the last ids of this page and of those after it, as far as they were looked at.
+    """
+
+    messages: list[Message]
+    nexts: list[UUID]
+    unindexed: int
+    """Messages, of all customers, that are too fresh to be found yet."""
+
+
+class Cabinet:
+    """What a customer sees of the archive. Every question names the customer."""
+
+    def __init__(self, catalogue: Catalogue, indexer: Indexer, now: Callable[[], datetime]) -> None:
+        self._catalogue = catalogue
+        self._indexer = indexer
+        self._now = now
+
+    async def holding(self, customer: int) -> Holding:
+        """How much is in the cabinet."""
+        return await self._catalogue.holding(customer, Shelf.CABINET)
+
+    async def page(self, customer: int, number: int, rows: int) -> list[Message]:
+        """The messages of a page, counted from 1, newest first."""
+        return await self._catalogue.page(customer, Shelf.CABINET, (number - 1) * rows, rows)
+
+    async def some(self, customer: int, ids: Sequence[UUID]) -> list[Message]:
+        """Those of the messages that are in the customer's cabinet, newest first."""
+        return await self._catalogue.some(customer, Shelf.CABINET, ids)
+
+    async def search(
+        self, customer: int, criteria: Criteria, rows: int, before: UUID | None = None
+    ) -> Results:
+        """A page of the messages that meet the criteria, older than ``before``."""
+        waiting = await self._indexer.catch_up(_PORTIONS)
+        found = await self._catalogue.find(
+            customer,
+            Shelf.CABINET,
+            self._bounded(criteria),
+            before=before,
+            enough=rows + 1,
+            limit=(AHEAD + 1) * rows + 1,
+        )
+        messages = await self._catalogue.some(customer, Shelf.CABINET, found.ids[:rows])
+        ends = range(rows, len(found.ids), rows)
+        return Results(messages, [found.ids[end - 1] for end in ends], waiting)
+
+    async def newest(
+        self, customer: int, criteria: Criteria, shelves: Sequence[Shelf], limit: int
+    ) -> list[Message]:
+        """The newest messages on some shelves that meet the criteria, the last to arrive included.
+
+        It waits until all of them can be found.
+        """
+        if criteria.has_text:
+            await self._indexer.catch_up()
+        found = [
+            (await self._catalogue.find(customer, shelf, criteria, enough=limit, limit=limit)).ids
+            for shelf in shelves
+        ]
+        ids = list(islice(merge(*found, reverse=True), limit))
+        messages: list[Message] = []
+        for first in range(0, len(ids), _MESSAGES):
+            some = ids[first : first + _MESSAGES]
+            for shelf in shelves:
+                messages += await self._catalogue.some(customer, shelf, some)
+        return sorted(messages, key=lambda message: message.id, reverse=True)
+
+    def _bounded(self, of: Criteria) -> Criteria:
+        """A period with one end, with two: from the beginning, or to the end of tomorrow."""
+        if (of.since is None) == (of.until is None):
+            return of
+        if of.since is None:
+            return replace(of, since=_EPOCH)
+        return replace(of, until=self._now() + timedelta(days=1))
+
+
+def criteria(
+    sender: str = "",
+    recipient: str = "",
+    subject: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Criteria:
+    """What somebody typed, as it is searched for."""
+    return Criteria(term(sender), term(recipient), term(subject), since, until)

@@ -1,0 +1,103 @@
+"""Writes what messages are searched by, a moment after they have been committed.
+
+A commit leaves a note of its messages, and an entry costs PostgreSQL more than a message does: so
+the notes wait while clients talk, and a search has the newest of them worked off first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mail6m.fold import fold
+from mail6m.storage.catalogue import Catalogue, Entry, Unindexed
+from mail6m.storage.errors import Unavailable
+
+PORTION = 25
+"""Notes at a time: a hundred messages or two while many come in."""
+INTERVAL = 0.5
+"""Seconds between two looks for notes."""
+SHARE = 10
+"""While clients talk, a portion is followed by a rest this many times as long."""
+
+
+class Indexer:
+    """Works off the notes of commits."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, catalogue: Catalogue) -> None:
+        self._clock = clock
+        self._catalogue = catalogue
+        self._busy: Callable[[], bool] = lambda: False
+        self._lock = DeferredLock()
+        self._loop = LoopingCall(lambda: ensureDeferred(self._look()))
+        self._loop.clock = clock
+        self._rest_until = 0.0
+
+    def start(self, busy: Callable[[], bool]) -> None:
+        """Work until `stop`, and little while ``busy`` says so."""
+        self._busy = busy
+        self._loop.start(INTERVAL, now=False)
+
+    def stop(self) -> None:
+        """No more looks; a portion in hand is finished."""
+        if self._loop.running:
+            self._loop.stop()
+
+    async def catch_up(self, portions: int | None = None) -> int:
+        """Work off the notes there are, at most some portions; how many messages still wait.
+
+        Raises `Unavailable`.
+        """
+        done = 0
+        while portions is None or done < portions:
+            if not await self._portion():
+                return 0
+            done += 1
+        return await self._catalogue.waiting()
+
+    async def _look(self) -> None:
+        try:
+            while self._clock.seconds() >= self._rest_until:
+                begun = self._clock.seconds()
+                if not await self._portion():
+                    return
+                if self._busy():
+                    took = self._clock.seconds() - begun
+                    self._rest_until = self._clock.seconds() + SHARE * took
+        except Unavailable as error:
+            self.log.debug("the catalogue waits: {error}", error=error)
+        except Exception:  # noqa: BLE001 - an exception would end the loop for good
+            self.log.failure("entries could not be written")
+
+    async def _portion(self) -> bool:
+        """Work off a portion; whether there may be another."""
+        await self._lock.acquire()
+        try:
+            rows = await self._catalogue.unindexed(PORTION)
+            if not rows:
+                return False
+            batches = {row.batch for row in rows}
+            await self._catalogue.index(sorted(batches), list(_entries(rows)))
+            return len(batches) == PORTION
+        finally:
+            self._lock.release()
+
+
+def _entries(rows: Iterable[Unindexed]) -> Iterable[Entry]:
+    for row in rows:
+        if row.customer is not None and row.message is not None:
+            sender = _together(row.sender, row.header_from)
+            recipient = _together("\n".join(row.recipients), row.header_to)
+            yield Entry(row.customer, row.message, sender, recipient, fold(row.subject))
+
+
+def _together(envelope: str, header: str) -> str:
+    """Both, folded; one of them where it says what the other does."""
+    one, other = fold(envelope), fold(header)
+    return other if one in other else f"{one}\n{other}"

@@ -1,0 +1,149 @@
+-- The catalogue: pages of a shelf by their number, and the search.
+
+-- A shelf is counted by the day of arrival (UTC, days since 1970), so that the page of a number is
+-- found without walking all the messages before it.
+DROP TABLE shelf_count;
+CREATE TABLE shelf_count (
+    customer_id integer NOT NULL,
+    shelf smallint NOT NULL,
+    day integer NOT NULL,
+    slot integer NOT NULL,
+    messages bigint NOT NULL,
+    bytes bigint NOT NULL,
+    raw_bytes bigint NOT NULL,
+    PRIMARY KEY (customer_id, shelf, day, slot)
+) WITH (fillfactor = 50);
+
+-- The milliseconds of a UUID of version 7 (RFC 9562, 5.7) are its first 48 bits.
+CREATE FUNCTION milliseconds_of(id uuid) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint $$;
+CREATE FUNCTION day_of(id uuid) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT (milliseconds_of(id) / 86400000)::integer $$;
+
+INSERT INTO shelf_count
+SELECT customer_id, shelf, day_of(message_id), 0, count(*), sum(stored_size), sum(raw_size)
+FROM message GROUP BY customer_id, shelf, day_of(message_id);
+
+-- What messages are searched by, without case and accents (mail6m.fold), beside the messages: it
+-- is written a moment after them, when there is time (mail6m.indexer).
+CREATE TABLE search_entry (
+    customer_id integer NOT NULL,
+    shelf smallint NOT NULL,
+    message_id uuid NOT NULL,
+    sender text COLLATE "C" NOT NULL,           -- of the envelope, and From
+    recipient text COLLATE "C" NOT NULL,        -- of the envelope, and To and Cc
+    subject text COLLATE "C" NOT NULL,
+    PRIMARY KEY (customer_id, shelf, message_id)
+);
+
+-- What the index knows an entry by: every three octets that follow each other in a text, as one
+-- number with the customer, the shelf and the field, so that one customer's terms say nothing about
+-- another's, and cost them nothing. Octets lose their eighth bit; behind its end a text goes on with
+-- zeros, so that its last octets, too, begin a gram. Field 3 is the time of arrival, in spans of
+-- 2^31 milliseconds. mail6m.fold makes the same numbers of a term. An index's function may call
+-- none of ours: it is run without our schema on the path.
+CREATE FUNCTION grams(customer integer, shelf smallint, id uuid,
+                      sender text, recipient text, subject text)
+RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$
+    SELECT array_agg((customer::bigint << 25) + (shelf::bigint << 23) + (field::bigint << 21)
+                     + ((get_byte(octets, i) & 127) << 14)
+                     + ((get_byte(octets, i + 1) & 127) << 7)
+                     + (get_byte(octets, i + 2) & 127))
+           || ((customer::bigint << 25) + (shelf::bigint << 23) + (3::bigint << 21)
+               + (('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint >> 31))
+    FROM (VALUES (0, convert_to(sender, 'UTF8') || '\x0000'),
+                 (1, convert_to(recipient, 'UTF8') || '\x0000'),
+                 (2, convert_to(subject, 'UTF8') || '\x0000')) AS f (field, octets),
+         generate_series(0, octet_length(octets) - 3) AS i
+$$;
+
+CREATE INDEX search_grams ON search_entry
+    USING gin (grams(customer_id, shelf, message_id, sender, recipient, subject))
+    WITH (gin_pending_list_limit = 1024);
+
+-- Entries that have every one of some grams, and one of each of some sets of them (or null), and
+-- contain the terms. The planner must neither guess how many that are nor take another way.
+CREATE FUNCTION find_entries(customer integer, on_shelf smallint, low uuid, high uuid,
+                             every bigint[], one bigint[], another bigint[], third bigint[],
+                             span bigint[], in_sender text, in_recipient text, in_subject text)
+RETURNS SETOF uuid LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS
+$$
+BEGIN
+    RETURN QUERY
+    WITH found AS MATERIALIZED (
+        SELECT e.* FROM search_entry e
+        WHERE (every IS NULL OR grams(e.customer_id, e.shelf, e.message_id, e.sender, e.recipient, e.subject) @> every)
+          AND (one IS NULL OR grams(e.customer_id, e.shelf, e.message_id, e.sender, e.recipient, e.subject) && one)
+          AND (another IS NULL OR grams(e.customer_id, e.shelf, e.message_id, e.sender, e.recipient, e.subject) && another)
+          AND (third IS NULL OR grams(e.customer_id, e.shelf, e.message_id, e.sender, e.recipient, e.subject) && third)
+          AND (span IS NULL OR grams(e.customer_id, e.shelf, e.message_id, e.sender, e.recipient, e.subject) && span)
+    )
+    SELECT message_id FROM found
+    WHERE customer_id = customer AND shelf = on_shelf AND message_id >= low AND message_id < high
+      AND (in_sender = '' OR strpos(sender, in_sender) > 0)
+      AND (in_recipient = '' OR strpos(recipient, in_recipient) > 0)
+      AND (in_subject = '' OR strpos(subject, in_subject) > 0);
+END
+$$;
+
+-- Messages that have no entry yet: a row for each commit, whose cost is shared like the commit's.
+CREATE TABLE unindexed (
+    unindexed_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    customers integer[] NOT NULL,
+    messages uuid[] NOT NULL
+);
+INSERT INTO unindexed (customers, messages)
+SELECT array_agg(customer_id), array_agg(message_id)
+FROM (SELECT customer_id, message_id, row_number() OVER (ORDER BY message_id) / 200 AS part
+      FROM message WHERE shelf <> 2) AS m
+GROUP BY part ORDER BY part;
+
+-- Whoever writes entries, and whoever deletes messages, has this lock to the end of the
+-- transaction: no entry can be written of what is being deleted.
+CREATE FUNCTION lock_catalogue() RETURNS void LANGUAGE sql AS
+$$ SELECT pg_advisory_xact_lock(x'6d61696c0002'::bigint) $$;
+
+CREATE FUNCTION index_messages(batches bigint[], customers integer[], ids uuid[],
+                               senders text[], recipients text[], subjects text[])
+RETURNS void LANGUAGE plpgsql AS
+$$
+BEGIN
+    PERFORM lock_catalogue();
+    INSERT INTO search_entry (customer_id, shelf, message_id, sender, recipient, subject)
+    SELECT n.customer, m.shelf, n.id, n.sender, n.recipient, n.subject
+    FROM unnest(customers, ids, senders, recipients, subjects)
+         AS n (customer, id, sender, recipient, subject)
+    JOIN message m ON m.customer_id = n.customer AND m.message_id = n.id
+    WHERE m.shelf <> 2
+    ON CONFLICT DO NOTHING;
+    DELETE FROM unindexed WHERE unindexed_id = ANY (batches);
+END
+$$;
+
+-- Delete messages for good, with all that knows of them; returns how many there were.
+CREATE FUNCTION delete_messages(customer integer, ids uuid[]) RETURNS bigint LANGUAGE plpgsql AS
+$$
+DECLARE
+    deleted bigint;
+BEGIN
+    PERFORM lock_catalogue();
+    WITH gone AS (
+        DELETE FROM message WHERE customer_id = customer AND message_id = ANY (ids)
+        RETURNING message_id, shelf, stored_size, raw_size
+    ), counts AS (
+        INSERT INTO shelf_count AS c (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
+        SELECT customer, shelf, day_of(message_id), 0, -count(*), -sum(stored_size), -sum(raw_size)
+        FROM gone GROUP BY shelf, day_of(message_id) ORDER BY shelf, day_of(message_id)
+        ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
+        SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
+            raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes
+    )
+    SELECT count(*) INTO deleted FROM gone;
+    DELETE FROM body WHERE customer_id = customer AND message_id = ANY (ids);
+    DELETE FROM delivery WHERE customer_id = customer AND message_id = ANY (ids);
+    DELETE FROM search_entry WHERE customer_id = customer AND message_id = ANY (ids);
+    RETURN deleted;
+END
+$$;
