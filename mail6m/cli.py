@@ -27,6 +27,8 @@ from mail6m.model import Customer, Delivery, Domain, Message, Plan, Shelf, TlsPo
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
+from mail6m.shelves.reissue import Reissue
+from mail6m.storage.audit import By
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
@@ -170,22 +172,25 @@ async def message_export(foundation: Foundation, options: argparse.Namespace) ->
 async def message_reissue(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A message goes to its recipients again."""
     message = await foundation.archive.get(options.customer, options.id)
-    recipients = []
-    for address in message.recipients:
-        owner = await foundation.directory.owner(address)
-        if owner is None or owner.customer != options.customer or not owner.destination:
-            raise Refused(f"{address} is not at a domain of customer {options.customer}")
-        recipients.append((owner.address, owner.destination))
-    count = await foundation.deliveries.reissue(options.customer, message.id, recipients)
-    return {"count": count}
+    reissue = Reissue(foundation.directory, foundation.deliveries)
+    sent = await reissue.send(_operator(options.customer), [message])
+    if not sent.deliveries:
+        left_out = ", ".join(sent.without_way)
+        raise Refused(f"{left_out}: not at a domain of customer {options.customer}")
+    return {"count": sent.deliveries, "without_way": sent.without_way}
 
 
 async def message_delete(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A message is deleted for good."""
-    count = await foundation.archive.delete(options.customer, [options.id])
+    count = await foundation.archive.delete(_operator(options.customer), [options.id])
     if not count:
         raise Refused(f"customer {options.customer} has no message {options.id}")
     return {"count": count}
+
+
+def _operator(customer: int) -> By:
+    """Who gives these commands, for the customer's audit."""
+    return By(customer, "operator", "command line")
 
 
 async def queue_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:

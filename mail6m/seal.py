@@ -71,6 +71,7 @@ class Keyring:
     """The master key at work: makes, wraps and unwraps customers' keys."""
 
     def __init__(self, master: bytes) -> None:
+        self._octets = master
         self._master = AESGCM(master)
 
     def new_wrapped_key(self, customer: int) -> bytes:
@@ -87,6 +88,22 @@ class Keyring:
                 f"the key of customer {customer} was not wrapped with this master key:"
                 " --data is not the directory that this database belongs to"
             ) from error
+
+    def secret(self, purpose: str) -> bytes:
+        """A key of 32 bytes for a purpose, the same for every process that has the master key."""
+        return hmac.digest(self._octets, b"mail6m " + purpose.encode(), "sha256")
+
+    def wrap(self, owner: str, secret: bytes) -> bytes:
+        """A short secret of somebody's, fit to be stored."""
+        nonce = os.urandom(12)
+        return nonce + self._master.encrypt(nonce, secret, b"mail6m " + owner.encode())
+
+    def unwrap_for(self, owner: str, wrapped: bytes) -> bytes:
+        """What `wrap` wrapped for the same owner. Raises `SealError`."""
+        try:
+            return self._master.decrypt(wrapped[:12], wrapped[12:], b"mail6m " + owner.encode())
+        except (InvalidTag, ValueError) as error:
+            raise SealError(f"a secret of {owner} was not wrapped with this master key") from error
 
 
 def _owner(customer: int) -> bytes:

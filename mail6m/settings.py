@@ -26,6 +26,14 @@ class Settings:
     """Twisted server endpoints for MX traffic."""
     web: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
     """Twisted server endpoints for the console, the metrics and the health page."""
+    mx: tuple[str, ...] = ()
+    """The names that customers' MX records point at; without one, the hostname."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies, which are believed what they say of a client."""
+    session_idle: float = 3_600.0
+    """A session of the console ends so long after its last request."""
+    session_lifetime: float = 43_200.0
+    """A session of the console ends so long after signing in."""
     hostname: str = field(default_factory=socket.getfqdn)
     """The name in the SMTP banner, in Received: and in bounces."""
     tls_cert: Path | None = None

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any, cast
 from uuid import UUID, uuid4
@@ -59,9 +60,12 @@ from mail6m.storage.servers import Servers
 from mail6m.tls import Certificates
 from mail6m.turn import Turn
 from mail6m.web.app import Web
+from mail6m.web.console import Parts, console
+from mail6m.web.guard import Guard
 
 EMBEDDED = "embedded:"
-_LISTS = {"smtp", "web"}
+_LISTS = {"smtp": "an endpoint", "web": "an endpoint", "mx": "a name", "trusted_proxy": "a network"}
+"""Settings that may be given several times, and what each of their values is."""
 _PATHS = {"data", "tls_cert", "tls_key"}
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
@@ -97,8 +101,8 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self["smtp"] = []
-        self["web"] = []
+        for name in _LISTS:
+            self[name.replace("_", "-")] = []
 
     def opt_smtp(self, endpoint: str) -> None:
         """Twisted server endpoint for MX traffic; may be given several times."""
@@ -107,6 +111,14 @@ class Options(usage.Options):
     def opt_web(self, endpoint: str) -> None:
         """Twisted server endpoint for the console; may be given several times."""
         self["web"].append(endpoint)
+
+    def opt_mx(self, name: str) -> None:
+        """A name that customers' MX records point at; may be given several times, in order."""
+        self["mx"].append(name)
+
+    def opt_trusted_proxy(self, network: str) -> None:
+        """Address or network of a reverse proxy in front of --web; may be given several times."""
+        self["trusted-proxy"].append(network)
 
     def postOptions(self) -> None:
         """Check everything before anything starts."""
@@ -145,10 +157,10 @@ def _convert(name: str, value: Any) -> Any:
     kind = next(str(one.type) for one in fields(Settings) if one.name == name)
     option = "--" + name.replace("_", "-")
     if name in _LISTS:
-        endpoints = [value] if isinstance(value, str) else value
-        if not isinstance(endpoints, list) or not all(isinstance(e, str) for e in endpoints):
-            raise SettingsError(f"{option}: an endpoint, or a list of them, is needed")
-        return tuple(endpoints)
+        given = [value] if isinstance(value, str) else value
+        if not isinstance(given, list) or not all(isinstance(e, str) for e in given):
+            raise SettingsError(f"{option}: {_LISTS[name]}, or a list of them, is needed")
+        return tuple(given)
     if name in _PATHS:
         return Path(str(value))
     try:
@@ -198,6 +210,11 @@ def check(settings: Settings) -> Settings:
             read_host(settings.smarthost)
         except ValueError as error:
             raise SettingsError(f"--smarthost {error}") from error
+    for network in settings.trusted_proxy:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise SettingsError(f"--trusted-proxy {network}: {error}") from error
     if not settings.hostname.isascii() or any(c.isspace() for c in settings.hostname):
         raise SettingsError(f"--hostname {settings.hostname}: an ASCII host name is needed")
     return settings
@@ -421,13 +438,34 @@ class Mail6M(Service):
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
-        web = Web(journal.registry, self._health, self._measure)
+        web = Web(journal.registry, self._health, self._measure, *self._console())
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         self._up = True
         _settle_in()
         self.log.info(
             "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
+        )
+
+    def _console(self) -> tuple[Guard, list[object]]:
+        foundation, settings = self._foundation, self.settings
+        return console(
+            Parts(
+                pool=foundation.pool,
+                keyring=foundation.keyring,
+                customers=foundation.customers,
+                domains=foundation.domains,
+                archive=foundation.archive,
+                deliveries=foundation.deliveries,
+                directory=foundation.directory,
+                cabinet=foundation.cabinet,
+                in_thread=deferToThread,
+                clock=_now,
+                mx_names=settings.mx or (settings.hostname,),
+                trusted_proxies=[ip_network(network) for network in settings.trusted_proxy],
+                session_idle=settings.session_idle,
+                session_lifetime=settings.session_lifetime,
+            )
         )
 
     async def _listen(

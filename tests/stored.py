@@ -16,6 +16,7 @@ from mail6m.intake import new_message_id
 from mail6m.model import Client, Envelope, Recipient, Shelf, Summary
 from mail6m.seal import Key, compress, seal
 from mail6m.storage.archive import NewDelivery, NewMessage
+from mail6m.storage.audit import By
 from mail6m.storage.pool import Pool
 from tests.reactor_thread import run, the_reactor
 
@@ -28,6 +29,11 @@ NOWHERE = "host=/nonexistent dbname=mail6m"
 
 new_customer = itertools.count(1_000).__next__
 """A customer number that no other test uses. The tables of messages ask for no customer's row."""
+
+
+def by(customer: int) -> By:
+    """Somebody of a customer's, who does something."""
+    return By(customer, "georges@duchemin.fr", "192.0.2.7")
 
 
 def new_database(dsn: str) -> str:

@@ -19,7 +19,7 @@ from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool
 from tests.reactor_thread import run
-from tests.stored import KEY, NOON, NOWHERE, ask, new_customer, new_message, new_pool
+from tests.stored import KEY, NOON, NOWHERE, ask, by, new_customer, new_message, new_pool
 
 NOISE = random.Random(2).randbytes(100_000)
 """Makes thirteen parts."""
@@ -63,7 +63,7 @@ def found(archive: Archive, customer: int) -> list[UUID]:
 
 def delete(archive: Archive, customer: int, *messages: UUID) -> int:
     """Delete messages; how many there were."""
-    return run(lambda: archive.delete(customer, messages))
+    return run(lambda: archive.delete(by(customer), messages))
 
 
 def parts(archive: Archive, customer: int, message: UUID) -> list[bytes]:

@@ -20,7 +20,7 @@ from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
 from tests.reactor_thread import run
-from tests.stored import ask, new_customer, new_database, new_message, new_pool
+from tests.stored import ask, by, new_customer, new_database, new_message, new_pool
 
 HERE, THERE = "mondomaine.fr", "example.test"
 NOBODY = 999_999
@@ -598,7 +598,7 @@ def test_operators_are_heard_at_once(queue: Queue, pool: Pool) -> None:
     """Retry and reissue tell the servers, who look at the queue when they hear it."""
     [message] = queue.add()
     reissue: Callable[[], Any] = lambda: queue.deliveries.reissue(  # noqa: E731
-        queue.customer, message, [("x@y.test", "y.test")]
+        by(queue.customer), message, [("x@y.test", "y.test")]
     )
     for act in (queue.deliveries.retry, reissue):
         assert notified(queue.dsn, lambda act=act: run(act)) == [CHANNEL]  # type: ignore[misc]
@@ -636,7 +636,7 @@ def test_reissue(queue: Queue) -> None:
     for number in (0, 1):
         queue.record(message, State.DELIVERED, number=number)
     pairs = [("anne@mondomaine.fr", HERE), ("paul@example.test", THERE)]
-    assert run(lambda: queue.deliveries.reissue(queue.customer, message, pairs)) == 2
+    assert run(lambda: queue.deliveries.reissue(by(queue.customer), message, pairs)) == 2
     assert [one.number for one in queue.of(message)] == [0, 1, 2, 3]
     server = queue.enlist()
     due = run(lambda: queue.deliveries.lease(server, without=(), each=9, limit=9))
@@ -653,7 +653,7 @@ def test_reissue_of_what_is_not_there(queue: Queue) -> None:
         with pytest.raises(Refused, match="has no message"):
             run(
                 lambda customer=customer, id_=id_: queue.deliveries.reissue(  # type: ignore[misc]
-                    customer, id_, [("x@y.test", "y.test")]
+                    by(customer), id_, [("x@y.test", "y.test")]
                 )
             )
     assert queue.waiting() == [message]

@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as BlockingConnection
 
 from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary, id_text
 from mail6m.storage.arrays import booleans, numbers, octets, texts, words
+from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
@@ -93,7 +94,12 @@ _PARTS = """
 SELECT part, sealed FROM body
 WHERE customer_id = %s AND message_id = %s AND part >= %s AND part < %s ORDER BY part"""
 
-_DELETE = "SELECT delete_messages(%s, %s::uuid[])"
+_DELETE = audited("""
+    SELECT count FROM delete_messages(%(customer)s, %(ids)s::uuid[]) AS count WHERE count > 0""")
+
+_DETAILS = f"""
+SELECT {COLUMNS}, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls
+FROM message m WHERE customer_id = %s AND message_id = %s"""
 
 _TOTALS = """
 SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint
@@ -125,6 +131,14 @@ class NewMessage:
     sha256: bytes
     parts: Sequence[bytes]
     deliveries: Sequence[NewDelivery]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """An archived message, and who brought it."""
+
+    message: Message
+    client: Client
 
 
 class Archive:
@@ -204,10 +218,21 @@ class Archive:
         rows = await self._pool.query(_PARTS, (customer, str(message), first, first + count))
         return [bytes(sealed) for _, sealed in rows]
 
-    async def delete(self, customer: int, messages: Sequence[UUID]) -> int:
-        """Delete messages for good, with what is to be relayed of them; how many there were."""
-        ids = words([id_text(message) for message in messages])
-        return int((await self._pool.query(_DELETE, (customer, ids)))[0][0])
+    async def delete(self, by: By, messages: Sequence[UUID]) -> int:
+        """Delete messages for good, queued deliveries included; how many there were."""
+        ids = [id_text(message) for message in messages]
+        act = note(by, "messages deleted", " ".join(ids))
+        parameters = {"customer": by.customer, "ids": words(ids)}
+        rows = await self._pool.query(_DELETE, parameters | act)
+        return int(rows[0][0]) if rows else 0
+
+    async def details(self, customer: int, message: UUID) -> Details:
+        """Everything about a message but its content. Raises `Refused` if there is none."""
+        rows = await self._pool.query(_DETAILS, (customer, str(message)))
+        if not rows:
+            raise Refused(f"customer {customer} has no message {message}")
+        *columns, address, hello, name, protocol, tls = rows[0]
+        return Details(read_message(tuple(columns)), Client(address, hello, name, protocol, tls))
 
     async def totals(self, shelf: Shelf) -> tuple[int, int]:
         """Messages and stored bytes on a shelf, of all customers."""

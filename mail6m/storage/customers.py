@@ -15,6 +15,8 @@ WITH new AS (
     INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)
     VALUES (%(customer)s, %(company)s, %(plan)s, %(capacity)s, %(wrapped_key)s)
     RETURNING customer_id
+), preferences AS (
+    INSERT INTO preferences (customer_id, email) VALUES (%(customer)s, %(email)s)
 )
 INSERT INTO account (customer_id, email, password_hash)
 SELECT customer_id, %(email)s, %(password_hash)s FROM new

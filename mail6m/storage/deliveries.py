@@ -11,6 +11,7 @@ from uuid import UUID
 from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State, id_text
 from mail6m.storage import arrays
 from mail6m.storage.archive import LEASED
+from mail6m.storage.audit import By, note
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
@@ -188,6 +189,9 @@ WITH last AS (
          WITH ORDINALITY AS r (recipient, destination, ordinality)
     WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s)
     RETURNING 1
+), noted AS (
+    INSERT INTO audit (customer_id, account, client_address, act, object)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, %(object)s FROM added LIMIT 1
 ), told AS (SELECT pg_notify('mail6m_queue', ''))
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM told)"""
 
@@ -366,18 +370,19 @@ class Deliveries:
         return int((await self._pool.query(_RETRY, parameters))[0][0])
 
     async def reissue(
-        self, customer: int, message: UUID, recipients: Sequence[tuple[str, str]]
+        self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]
     ) -> int:
         """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""
         parameters = {
-            "customer": customer,
+            "customer": by.customer,
             "id": str(message),
             "recipients": [recipient for recipient, _ in recipients],
             "destinations": [destination for _, destination in recipients],
         }
-        added = int((await self._pool.query(_REISSUE, parameters))[0][0])
+        act = note(by, "message reissued", message)
+        added = int((await self._pool.query(_REISSUE, parameters | act))[0][0])
         if recipients and not added:
-            raise Refused(f"customer {customer} has no message {message}")
+            raise Refused(f"customer {by.customer} has no message {message}")
         return added
 
     async def length(self) -> tuple[int, datetime | None, str]:

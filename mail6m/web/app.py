@@ -1,45 +1,88 @@
-"""The web endpoint: metrics for Prometheus, and a health page for load balancers and people."""
+"""The web endpoint: the console, metrics for Prometheus, and a health page for load balancers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from klein import Klein
 from prometheus_client import CollectorRegistry
 from prometheus_client.twisted import MetricsResource
+from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
+from werkzeug.exceptions import HTTPException
+
+from mail6m.web.guard import Guard, secure_headers
+from mail6m.web.routes import Route, routes_of
+from mail6m.web.site import QuietSite, StaticFile, static_files
+from mail6m.web.visit import Answer, Html
 
 
 class Web:
     """The routes of the web endpoint."""
-
-    app = Klein()
 
     def __init__(
         self,
         registry: CollectorRegistry,
         health: Callable[[], Awaitable[dict[str, Any]]],
         measure: Callable[[], Awaitable[None]],
+        guard: Guard,
+        console: Sequence[object],
     ) -> None:
         self._registry = registry
         self._health = health
         self._measure = measure
+        self._guard = guard
+        self._static = static_files()
+        self.app = Klein()
+        self.app.route("/metrics", methods=["GET"])(self.metrics)
+        self.app.route("/health", methods=["GET"])(self.health)
+        self.app.route("/static/<name>", methods=["GET"])(self.static)
+        for pages in console:
+            for route, function in routes_of(pages):
+                self._add(route, function)
+        self.app.handle_errors(HTTPException)(self.refused)
 
     def site(self) -> Site:
         """What a web endpoint serves."""
-        return Site(self.app.resource())
+        return QuietSite(self.app.resource())  # type: ignore[no-untyped-call]
 
-    @app.route("/metrics")
+    def _add(self, route: Route, function: Callable[..., Awaitable[Answer]]) -> None:
+        methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
+
+        def serve(request: IRequest, **values: Any) -> Deferred[bytes]:
+            return self._guard.serve(request, route, function, values)
+
+        name = f"{route.method} {route.rule}"
+        self.app.route(route.rule, methods=methods, endpoint=name)(serve)
+
+    def refused(self, request: IRequest, failure: Any) -> bytes:
+        """No route: there is no such page, or not for that method."""
+        status = failure.value.code or 404
+        template = "not_found.html" if status == 404 else "expired.html"
+        return self._guard.page_for(request, Html(template, status=status))
+
+    def static(self, request: Any, name: str) -> bytes:
+        """A file that comes with the console; asked for with a version, it may be kept."""
+        file: StaticFile | None = self._static.get(name)
+        if file is None:
+            return self._guard.page_for(request, Html("not_found.html", status=404))
+        secure_headers(request, False)
+        request.setHeader("content-type", file.kind)
+        lasting = request.args.get(b"v") is not None
+        request.setHeader("cache-control", "max-age=31536000, immutable" if lasting else "no-cache")
+        if request.setETag(f'"{file.etag}"'.encode()):
+            return b""
+        return file.body
+
     async def metrics(self, request: IRequest) -> IResource:
         """Prometheus' text format."""
         await self._measure()
         return cast(IResource, MetricsResource(registry=self._registry))  # type: ignore[no-untyped-call]
 
-    @app.route("/health")
     async def health(self, request: IRequest) -> bytes:
         """200 while mail is taken in, 503 while it is not; says why in JSON."""
         report = await self._health()

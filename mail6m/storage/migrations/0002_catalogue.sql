@@ -38,24 +38,30 @@ CREATE TABLE search_entry (
 
 -- What the index knows an entry by: every three octets that follow each other in a text, as one
 -- number with the customer, the shelf and the field, so that one customer's terms say nothing about
--- another's, and cost them nothing. Octets lose their eighth bit; behind its end a text goes on with
--- zeros, so that its last octets, too, begin a gram. Field 3 is the time of arrival, in spans of
--- 2^31 milliseconds. mail6m.fold makes the same numbers of a term. An index's function may call
--- none of ours: it is run without our schema on the path.
+-- another's, and cost them nothing. Behind its end a text goes on with zeros, so that its last
+-- octets, too, begin a gram. Field 3 is the time of arrival, in spans of 2^28 milliseconds.
+-- mail6m.fold makes the same numbers of a term. In plpgsql this takes a third of the time that it
+-- takes in SQL; and an index's function may call none of ours: it is run without our schema on the
+-- path.
 CREATE FUNCTION grams(customer integer, shelf smallint, id uuid,
                       sender text, recipient text, subject text)
-RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+RETURNS bigint[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS
 $$
-    SELECT array_agg((customer::bigint << 25) + (shelf::bigint << 23) + (field::bigint << 21)
-                     + ((get_byte(octets, i) & 127) << 14)
-                     + ((get_byte(octets, i + 1) & 127) << 7)
-                     + (get_byte(octets, i + 2) & 127))
-           || ((customer::bigint << 25) + (shelf::bigint << 23) + (3::bigint << 21)
-               + (('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint >> 31))
-    FROM (VALUES (0, convert_to(sender, 'UTF8') || '\x0000'),
-                 (1, convert_to(recipient, 'UTF8') || '\x0000'),
-                 (2, convert_to(subject, 'UTF8') || '\x0000')) AS f (field, octets),
-         generate_series(0, octet_length(octets) - 3) AS i
+DECLARE
+    base bigint := (customer::bigint << 28) + (shelf::bigint << 26);
+    one varbit := ('x' || encode(convert_to(sender, 'UTF8'), 'hex') || '0000')::varbit;
+    two varbit := ('x' || encode(convert_to(recipient, 'UTF8'), 'hex') || '0000')::varbit;
+    three varbit := ('x' || encode(convert_to(subject, 'UTF8'), 'hex') || '0000')::varbit;
+    milliseconds bigint := ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint;
+BEGIN
+    RETURN ARRAY(SELECT base + substring(one, i, 24)::integer
+                 FROM generate_series(1, length(one) - 23, 8) AS i)
+        || ARRAY(SELECT base + (1 << 24) + substring(two, i, 24)::integer
+                 FROM generate_series(1, length(two) - 23, 8) AS i)
+        || ARRAY(SELECT base + (2 << 24) + substring(three, i, 24)::integer
+                 FROM generate_series(1, length(three) - 23, 8) AS i)
+        || (base + (3 << 24) + (milliseconds >> 28));
+END
 $$;
 
 CREATE INDEX search_grams ON search_entry

@@ -1,0 +1,173 @@
+"""Sessions of the console, by the SHA-256 of their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mail6m.model import Role
+from mail6m.storage.audit import By, audited, note
+from mail6m.storage.pool import Pool, Row, text
+
+# A look also notes that the session is in use, once a minute; and says once what it had to say.
+_LOOK = """
+WITH seen AS (
+    UPDATE session SET seen_at = now()
+    WHERE token_hash = %(token)s AND seen_at < now() - interval '1 minute'
+      AND seen_at > now() - %(idle)s * interval '1 second'
+)
+SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email, a.role,
+       a.totp_secret IS NOT NULL, p.language, p.time_zone, p.cabinet_rows, p.search_rows, s.notices
+FROM session s
+JOIN account a USING (customer_id, account_id)
+JOIN customer c USING (customer_id)
+JOIN preferences p USING (customer_id)
+WHERE s.token_hash = %(token)s
+  AND s.seen_at > now() - %(idle)s * interval '1 second'
+  AND s.created_at > now() - %(lifetime)s * interval '1 second'"""
+
+_OPEN = audited("""
+    INSERT INTO session (token_hash, customer_id, account_id, complete, client_address, user_agent)
+    VALUES (%(token)s, %(customer)s, %(account)s, %(complete)s, %(client)s, %(agent)s)
+    RETURNING session_id""")
+
+_COMPLETE = audited("""
+    UPDATE session SET token_hash = %(new)s, complete = true
+    WHERE token_hash = %(token)s AND NOT complete RETURNING session_id""")
+
+_LIST = """
+SELECT session_id, created_at, seen_at, client_address, user_agent FROM session
+WHERE customer_id = %(customer)s AND account_id = %(account)s AND complete
+  AND seen_at > now() - %(idle)s * interval '1 second'
+  AND created_at > now() - %(lifetime)s * interval '1 second'
+ORDER BY seen_at DESC"""
+
+_OF_ACCOUNT = "DELETE FROM session WHERE customer_id = %(customer)s AND account_id = %(account)s"
+_CLOSE = audited(f"{_OF_ACCOUNT} AND session_id = %(session)s RETURNING session_id")
+_CLOSE_OTHERS = audited(f"{_OF_ACCOUNT} AND session_id <> %(session)s RETURNING session_id")
+
+_SWEEP = """
+DELETE FROM session WHERE seen_at < now() - %s * interval '1 second'
+   OR created_at < now() - %s * interval '1 second'"""
+
+_NOTICE = "UPDATE session SET notices = notices || %s::text WHERE session_id = %s"
+_HEARD = "UPDATE session SET notices = '{}' WHERE session_id = %s AND notices <> '{}'"
+
+_OFFER = "UPDATE session SET totp_offered = %s WHERE session_id = %s"
+_OFFERED = "SELECT totp_offered FROM session WHERE session_id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a session is: an account, its customer, and what they prefer."""
+
+    session: int
+    complete: bool
+    """The second factor has been given, or there is none."""
+    customer: int
+    company: str
+    account: int
+    email: str
+    role: Role
+    two_factors: bool
+    language: str
+    """Empty: as the browser asks."""
+    time_zone: str
+    cabinet_rows: int
+    search_rows: int
+    notices: tuple[str, ...]
+    """What the next page has to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its owner sees it."""
+
+    session: int
+    created_at: datetime
+    seen_at: datetime
+    client: str
+    agent: str
+
+
+class Sessions:
+    """The table ``session``. Times are seconds: without a request, and in all."""
+
+    def __init__(self, pool: Pool, idle: float, lifetime: float) -> None:
+        self._pool = pool
+        self._limits = {"idle": idle, "lifetime": lifetime}
+
+    async def look(self, token_hash: bytes) -> Identity | None:
+        """Who has that token; None if it is nobody's, or has run out."""
+        rows = await self._pool.query(_LOOK, {"token": token_hash, **self._limits})
+        return _identity(rows[0]) if rows else None
+
+    async def open(
+        self, by: By, account: int, token_hash: bytes, *, complete: bool, agent: str
+    ) -> None:
+        """A session for somebody who has given the right password."""
+        parameters: dict[str, Any] = {
+            "token": token_hash,
+            "customer": by.customer,
+            "account": account,
+            "complete": complete,
+            "client": text(by.client),
+            "agent": text(agent[:400]),
+        }
+        act = "signed in" if complete else "password given"
+        await self._pool.query(_OPEN, parameters | note(by, act))
+
+    async def complete(self, by: By, token_hash: bytes, new_token_hash: bytes) -> bool:
+        """The second factor has been given: the session goes on under another token."""
+        parameters = {"token": token_hash, "new": new_token_hash}
+        return bool(await self._pool.query(_COMPLETE, parameters | note(by, "signed in")))
+
+    async def all(self, customer: int, account: int) -> list[OpenSession]:
+        """An account's sessions, the one used last first."""
+        parameters = {"customer": customer, "account": account, **self._limits}
+        return [
+            OpenSession(session, created.astimezone(UTC), seen.astimezone(UTC), client, agent)
+            for session, created, seen, client, agent in await self._pool.query(_LIST, parameters)
+        ]
+
+    async def close(self, by: By, account: int, session: int, act: str = "session closed") -> bool:
+        """End one session of an account; False if it has none of that number."""
+        parameters = {"customer": by.customer, "account": account, "session": session}
+        return bool(await self._pool.query(_CLOSE, parameters | note(by, act)))
+
+    async def close_others(self, by: By, account: int, session: int = 0) -> None:
+        """End all sessions of an account but that one."""
+        parameters = {"customer": by.customer, "account": account, "session": session}
+        act = note(by, "other sessions closed")
+        await self._pool.query(_CLOSE_OTHERS, parameters | act)
+
+    async def sweep(self) -> None:
+        """Delete sessions that have run out."""
+        await self._pool.query(_SWEEP, (self._limits["idle"], self._limits["lifetime"]))
+
+    async def notice(self, session: int, said: str) -> None:
+        """Have the next page say something."""
+        await self._pool.query(_NOTICE, (text(said), session))
+
+    async def heard(self, session: int) -> None:
+        """The notices have been shown."""
+        await self._pool.query(_HEARD, (session,))
+
+    async def offer_totp(self, session: int, secret: bytes | None) -> None:
+        """Keep a sealed secret until its first code has been given."""
+        await self._pool.query(_OFFER, (secret, session))
+
+    async def offered_totp(self, session: int) -> bytes | None:
+        """The sealed secret that waits for its first code."""
+        rows = await self._pool.query(_OFFERED, (session,))
+        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+
+
+def _identity(row: Row) -> Identity:
+    (session, complete, customer, company, account, email, role, two_factors, language,
+     time_zone, cabinet_rows, search_rows, notices) = row  # fmt: skip
+    return Identity(
+        session, complete, customer, company, account, email, Role(role), two_factors, language,
+        time_zone, cabinet_rows, search_rows, tuple(notices),
+    )  # fmt: skip

@@ -1,0 +1,255 @@
+"""Meuble, Recherche, Details; and what the buttons below the list do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from wtforms import Form, StringField, ValidationError
+from wtforms.validators import Length
+
+from mail6m.model import State
+from mail6m.shelves.cabinet import Cabinet, criteria
+from mail6m.shelves.reissue import Reissue
+from mail6m.storage.archive import Archive
+from mail6m.storage.customers import Customers
+from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.domains import Domains
+from mail6m.storage.errors import Refused
+from mail6m.web.menu import N_
+from mail6m.web.pager import followed, numbered
+from mail6m.web.routes import Access, act, page
+from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
+
+MOST = 1_000
+"""Messages that can be chosen at once."""
+_DETAILS = 20
+"""Messages whose details stand on one page."""
+_DATE = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2})(?:[:h](\d{1,2})(?::(\d{1,2}))?)?)?"
+)
+
+
+def read_date(typed: str, zone: ZoneInfo) -> datetime:
+    """``2005-07-01 9:30``, or a day alone, in a time zone. Raises `ValueError`."""
+    match = _DATE.fullmatch(typed.strip())
+    if match is None:
+        raise ValueError(typed)
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
+
+
+class SearchForm(Form):
+    """The brochure's search (VII.III)."""
+
+    sender = StringField(N_("Expéditeur"), [Length(max=320)])
+    recipient = StringField(N_("Destinataire"), [Length(max=320)])
+    subject = StringField(N_("Sujet"), [Length(max=500)])
+    since = StringField(N_("Entre le"))
+    until = StringField(N_("Et le"))
+
+    def __init__(self, given: Any, zone: ZoneInfo) -> None:
+        self.zone = zone
+        super().__init__(given)
+
+    def validate_since(self, field: StringField) -> None:
+        """A date, if anything."""
+        if field.data:
+            self._read(field)
+
+    def validate_until(self, field: StringField) -> None:
+        """A date, if anything, and not before the other."""
+        if not field.data:
+            return
+        until = self._read(field)
+        try:
+            backwards = bool(self.since.data) and until < read_date(
+                self.since.data or "", self.zone
+            )
+        except (ValueError, OverflowError):
+            return
+        if backwards:
+            raise ValidationError(N_("Cette date est avant la première."))
+
+    def _read(self, field: StringField) -> datetime:
+        try:
+            return read_date(field.data or "", self.zone)
+        except (ValueError, OverflowError) as error:
+            raise ValidationError(
+                N_("Écrivez la date comme 2005-07-01 9:30, ou 2005-07-01.")
+            ) from error
+
+
+class CabinetPages:
+    """The cabinet, and what is found in it."""
+
+    def __init__(
+        self,
+        cabinet: Cabinet,
+        archive: Archive,
+        deliveries: Deliveries,
+        reissue: Reissue,
+        customers: Customers,
+        domains: Domains,
+        hostnames: Sequence[str],
+    ) -> None:
+        self._cabinet = cabinet
+        self._archive = archive
+        self._deliveries = deliveries
+        self._reissue = reissue
+        self._customers = customers
+        self._domains = domains
+        self._hostnames = hostnames
+
+    @page("/meuble")
+    async def list(self, visit: Visit) -> Answer:
+        """Meuble: what is in it, page by page, newest first."""
+        rows = visit.identity.cabinet_rows
+        customer = await self._customers.get(visit.customer)
+        holding = await self._cabinet.holding(visit.customer)
+        last = max(1, -(-holding.messages // rows))
+        number = visit.number("page", 1, last)
+        messages = await self._cabinet.page(visit.customer, number, rows)
+        values: dict[str, Any] = {
+            "messages": messages,
+            "holding": holding,
+            "capacity": customer.capacity,
+            "plan": customer.plan,
+            "pager": numbered(number, last, lambda n: f"/meuble?page={n}"),
+            "back": visit.path,
+        }
+        if not holding.messages:
+            values["domains"] = await self._domains.all(visit.customer)
+            values["hostnames"] = self._hostnames
+        return Html("cabinet.html", values)
+
+    @page("/recherche")
+    async def search(self, visit: Visit) -> Answer:
+        """Recherche: by sender, recipient, subject and time, all together."""
+        form = SearchForm(visit.query, visit.zone)
+        values: dict[str, Any] = {"form": form, "results": None, "back": visit.path}
+        asked = {field.name: (field.data or "").strip() for field in form}
+        if not any(asked.values()) or not form.validate():
+            return Html("search.html", values)
+        number, before = visit.number("page", 1), _id(visit.query.get("avant", ""))
+        if before is None:
+            number = 1
+        rows = visit.identity.search_rows
+        since, until = (
+            read_date(asked[name], visit.zone) if asked[name] else None
+            for name in ("since", "until")
+        )
+        wanted = criteria(asked["sender"], asked["recipient"], asked["subject"], since, until)
+        results = await self._cabinet.search(visit.customer, wanted, rows, before)
+
+        def address(ahead: int, last: UUID) -> str:
+            return _search_path({**asked, "page": str(number + ahead), "avant": str(last)})
+
+        nexts = [address(ahead, last) for ahead, last in enumerate(results.nexts, 1)]
+        values["results"] = results
+        values["pager"] = followed(number, _search_path(asked), nexts)
+        return Html("search.html", values)
+
+    @page("/details")
+    async def details(self, visit: Visit) -> Answer:
+        """Details of chosen messages: everything but their content."""
+        shown = []
+        for id_ in _ids(visit.query.getlist("id"))[:_DETAILS]:
+            try:
+                details = await self._archive.details(visit.customer, id_)
+            except Refused:
+                continue
+            shown.append((details, await self._deliveries.of_message(visit.customer, id_)))
+        if not shown:
+            raise NotFound
+        return Html(
+            "details.html", {"shown": shown, "back": _inside(visit.query.get("retour", ""))}
+        )
+
+    @act("/meuble/details", Access.READER)
+    async def show_details(self, visit: Visit) -> Answer:
+        """The button Details: on to the page of the chosen messages."""
+        chosen, back = (
+            _ids(visit.form.getlist("id"))[:_DETAILS],
+            _inside(visit.form.get("retour", "")),
+        )
+        if not chosen:
+            return self._nothing_chosen(visit, back)
+        return Redirect("/details?" + urlencode({"id": chosen, "retour": back}, doseq=True))
+
+    @act("/meuble/emettre")
+    async def reissue(self, visit: Visit) -> Answer:
+        """The button Emettre: the chosen messages go to their recipients again."""
+        chosen, back = _ids(visit.form.getlist("id")), _inside(visit.form.get("retour", ""))
+        messages = await self._cabinet.some(visit.customer, chosen)
+        if not messages:
+            return self._nothing_chosen(visit, back)
+        sent = await self._reissue.send(visit.by, messages)
+        query = {"id": [str(message.id) for message in messages], "retour": back}
+        say = ""
+        if sent.without_way:
+            say = visit._("Sans machine de réception, et donc pas émis : %(addresses)s") % {
+                "addresses": ", ".join(dict.fromkeys(sent.without_way))
+            }
+        return Redirect("/emissions?" + urlencode(query, doseq=True), say)
+
+    @page("/emissions")
+    async def reissued(self, visit: Visit) -> Answer:
+        """What has become of messages that were sent again."""
+        messages = await self._cabinet.some(visit.customer, _ids(visit.query.getlist("id")))
+        if not messages:
+            raise NotFound
+        shown = [
+            (message, await self._deliveries.of_message(visit.customer, message.id))
+            for message in messages
+        ]
+        under_way = any(d.state == State.QUEUED for _, deliveries in shown for d in deliveries)
+        back = _inside(visit.query.get("retour", ""))
+        return Html("reissued.html", {"shown": shown, "under_way": under_way, "back": back})
+
+    @act("/meuble/supprimer")
+    async def delete(self, visit: Visit) -> Answer:
+        """The button Supprimer: asks once, then deletes for good."""
+        chosen, back = _ids(visit.form.getlist("id")), _inside(visit.form.get("retour", ""))
+        messages = await self._cabinet.some(visit.customer, chosen)
+        if not messages:
+            return self._nothing_chosen(visit, back)
+        if visit.form.get("sur") != "oui":
+            return Html("delete.html", {"messages": messages, "back": back})
+        count = await self._archive.delete(visit.by, [message.id for message in messages])
+        say = visit.words.ngettext(
+            "%(count)s message a été supprimé définitivement.",
+            "%(count)s messages ont été supprimés définitivement.",
+            count,
+        ) % {"count": count}
+        return Redirect(back, say)
+
+    def _nothing_chosen(self, visit: Visit, back: str) -> Answer:
+        return Redirect(back, visit._("Cochez d'abord un ou plusieurs messages."))
+
+
+def _search_path(asked: dict[str, str]) -> str:
+    return "/recherche?" + urlencode({name: value for name, value in asked.items() if value})
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _ids(texts: Sequence[str]) -> list[UUID]:
+    """Those that are ids, each once."""
+    found = dict.fromkeys(id_ for text in texts[:MOST] if (id_ := _id(text)) is not None)
+    return list(found)
+
+
+def _inside(path: str) -> str:
+    """Back to the list that one came from, and nowhere else."""
+    return path if path.startswith(("/meuble", "/recherche?")) and path.isprintable() else "/meuble"

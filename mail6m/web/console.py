@@ -1,0 +1,77 @@
+"""The console, put together: its guard, and a group of pages for each line of the menu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mail6m import __version__
+from mail6m.access.passwords import InThread, Passwords
+from mail6m.access.signin import SignIn
+from mail6m.directory import Directory
+from mail6m.seal import Keyring
+from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.reissue import Reissue
+from mail6m.storage.accounts import Accounts
+from mail6m.storage.archive import Archive
+from mail6m.storage.audit import Audit
+from mail6m.storage.customers import Customers
+from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.domains import Domains
+from mail6m.storage.pool import Pool
+from mail6m.storage.sessions import Sessions
+from mail6m.web.cabinet import CabinetPages
+from mail6m.web.guard import Guard, Network
+from mail6m.web.render import Renderer
+from mail6m.web.signin import SignInPages
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the console stands on."""
+
+    pool: Pool
+    keyring: Keyring
+    customers: Customers
+    domains: Domains
+    archive: Archive
+    deliveries: Deliveries
+    directory: Directory
+    cabinet: Cabinet
+    in_thread: InThread
+    clock: Callable[[], datetime]
+    mx_names: Sequence[str]
+    """The names that customers' MX records point at, the first one first."""
+    trusted_proxies: Sequence[Network]
+    session_idle: float
+    session_lifetime: float
+
+
+def console(parts: Parts) -> tuple[Guard, list[object]]:
+    """The guard, and the pages behind it."""
+    sessions = Sessions(parts.pool, parts.session_idle, parts.session_lifetime)
+    accounts, audit = Accounts(parts.pool), Audit(parts.pool)
+    passwords = Passwords(parts.in_thread)
+    signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
+    guard = Guard(
+        sessions,
+        Renderer(__version__),
+        parts.keyring.secret("console forms"),
+        parts.trusted_proxies,
+        parts.clock,
+    )
+    reissue = Reissue(parts.directory, parts.deliveries)
+    pages: list[object] = [
+        SignInPages(signin, sessions),
+        CabinetPages(
+            parts.cabinet,
+            parts.archive,
+            parts.deliveries,
+            reissue,
+            parts.customers,
+            parts.domains,
+            parts.mx_names,
+        ),
+    ]
+    return guard, pages

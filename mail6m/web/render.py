@@ -1,0 +1,144 @@
+"""Templates, in French and English.
+
+The French text is the key, word for word the brochure's; ``locale/en/console.po`` has the English.
+It is read as it is at the start, so that there is nothing to compile.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import datetime, timedelta
+from importlib import resources
+from typing import Any
+
+from babel.dates import format_date, format_datetime, format_time
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import NullTranslations, Translations
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mail6m.model import Message
+from mail6m.web.menu import MENU
+from mail6m.web.visit import Html, Visit
+
+LANGUAGES = ("fr", "en")
+"""The first one is for those who ask for neither."""
+
+_ADDRESS = re.compile(r"<([^<>]+)>\s*$")
+_DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
+_PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
+_UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
+
+
+def preferred(header: str) -> str:
+    """The language that an Accept-Language asks for most (RFC 9110, 12.5.4)."""
+    best, weight = LANGUAGES[0], 0.0
+    for part in header.split(","):
+        name, _, quality = part.strip().partition(";q=")
+        try:
+            q = float(quality or 1)
+        except ValueError:
+            continue
+        language = name.strip().lower().partition("-")[0]
+        if language in LANGUAGES and q > weight:
+            best, weight = language, q
+    return best
+
+
+class Renderer:
+    """Makes pages."""
+
+    def __init__(self, version: str) -> None:
+        self.words = {language: _translations(language) for language in LANGUAGES}
+        self._environments = {language: self._environment(language) for language in LANGUAGES}
+        for environment in self._environments.values():
+            environment.globals["version"] = version
+
+    def page(self, visit: Visit, answer: Html) -> bytes:
+        """A page as it is sent."""
+        template = self._environments[visit.language].get_template(answer.template)
+        return template.render(visit=visit, menu=MENU, **answer.values).encode()
+
+    def _environment(self, language: str) -> Environment:
+        environment = Environment(
+            loader=PackageLoader("mail6m.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
+            auto_reload=False,
+        )
+        environment.install_gettext_translations(self.words[language], newstyle=True)  # type: ignore[attr-defined]
+        texts = _Texts(language, self.words[language])
+        environment.filters |= {
+            "moment": texts.moment,
+            "clock": texts.clock,
+            "size": texts.size,
+            "decimal": texts.decimal,
+            "percent": texts.percent,
+            "sender": sender,
+        }
+        return environment
+
+
+def _translations(language: str) -> NullTranslations:
+    if language == LANGUAGES[0]:
+        return NullTranslations()
+    file = resources.files("mail6m.web").joinpath("locale", language, "console.po")
+    catalog = read_po(io.BytesIO(file.read_bytes()), locale=language)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalog)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def sender(message: Message) -> str:
+    """The address that a message is from: the header's, as people know it, else the envelope's."""
+    named = _ADDRESS.search(message.header_from)
+    return (named[1] if named else message.header_from) or message.sender
+
+
+class _Texts:
+    """Values as a person of that language reads them."""
+
+    def __init__(self, language: str, words: Any) -> None:
+        self._language = language
+        self._words = words
+
+    def moment(self, at: datetime, visit: Visit) -> str:
+        """``Aujourd'hui 16:01:21``, ``Hier …``, else the date."""
+        local = at.astimezone(visit.zone)
+        today = visit.now.astimezone(visit.zone).date()
+        time = format_time(local, "HH:mm:ss", locale=self._language)
+        if local.date() == today:
+            day = self._words.gettext("Aujourd'hui")
+        elif local.date() == today - timedelta(days=1):
+            day = self._words.gettext("Hier")
+        else:
+            day = format_date(local, _DATES[self._language], locale=self._language)
+        return f"{day} {time}"
+
+    def clock(self, at: datetime, visit: Visit) -> str:
+        """The full date, with the time to the second and the zone."""
+        local = at.astimezone(visit.zone)
+        pattern = "EEEE d MMMM yyyy, HH:mm:ss zzz"
+        return format_datetime(local, pattern, locale=self._language)
+
+    def size(self, octets: int) -> str:
+        """Bytes, in decimal units."""
+        units = _UNITS[self._language]
+        power = min((len(str(max(octets, 1))) - 1) // 3, len(units) - 1)
+        value = octets / 1000**power
+        pattern = "#,##0" if power == 0 or value >= 100 else "#,##0.#"
+        return f"{format_decimal(value, pattern, locale=self._language)} {units[power]}"
+
+    def decimal(self, number: float) -> str:
+        """A number with its thousands apart."""
+        return format_decimal(number, locale=self._language)
+
+    def percent(self, part: float) -> str:
+        """A part of 1 in percent."""
+        return format_percent(part, _PERCENT[self._language], locale=self._language)

@@ -1,0 +1,69 @@
+"""How a page says what it answers to, and what it requires.
+
+A method of a group of pages is made a route by `page` (GET) or `act` (POST). There is no third way:
+what changes something is an `act`, and no act is reached without its CSRF token.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+_MARK = "__mail6m_route__"
+
+
+class Access(enum.Enum):
+    """Who may come in."""
+
+    PUBLIC = "everybody"
+    HALFWAY = "who has given the password, and owes the second factor"
+    READER = "every account"
+    ADMINISTRATOR = "administrators"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address of the console."""
+
+    rule: str
+    """A path, with its variables as werkzeug's rules write them."""
+    method: str
+    access: Access
+    summary: str
+    """The first line of the docstring."""
+
+    @property
+    def csrf(self) -> bool:
+        """Whether a CSRF token must come with it."""
+        return self.method == "POST"
+
+
+def page(rule: str, access: Access = Access.READER) -> Callable[[F], F]:
+    """A method that shows something, and changes nothing."""
+    return _marked(rule, "GET", access)
+
+
+def act(rule: str, access: Access = Access.ADMINISTRATOR) -> Callable[[F], F]:
+    """A method that changes something."""
+    return _marked(rule, "POST", access)
+
+
+def _marked(rule: str, method: str, access: Access) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        setattr(function, _MARK, Route(rule, method, access, summary))
+        return function
+
+    return mark
+
+
+def routes_of(pages: object) -> Iterator[tuple[Route, Callable[..., Awaitable[Any]]]]:
+    """The routes of a group of pages, an instance or its class, in the order of their names."""
+    for name in sorted(dir(pages)):
+        method = getattr(pages, name)
+        route = getattr(method, _MARK, None)
+        if route is not None:
+            yield route, method

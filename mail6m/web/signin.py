@@ -1,0 +1,108 @@
+"""Connexion: signing in and out."""
+
+from __future__ import annotations
+
+from wtforms import Form, PasswordField, StringField
+from wtforms.validators import InputRequired, Length
+
+from mail6m.access.signin import SignIn, TooManyFailures, WrongCode, WrongPassword
+from mail6m.storage.sessions import Sessions
+from mail6m.web.menu import N_
+from mail6m.web.routes import Access, act, page
+from mail6m.web.visit import Answer, Html, Redirect, Visit
+
+
+class SignInForm(Form):
+    """Address and password."""
+
+    email = StringField(
+        N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), Length(max=320)]
+    )
+    password = PasswordField(
+        N_("Mot de passe"), [InputRequired(N_("Indiquez votre mot de passe.")), Length(max=1000)]
+    )
+
+
+class CodeForm(Form):
+    """The second factor."""
+
+    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), Length(max=40)])
+
+
+class SignInPages:
+    """The way in, and out."""
+
+    def __init__(self, signin: SignIn, sessions: Sessions) -> None:
+        self._signin = signin
+        self._sessions = sessions
+
+    @page("/", Access.PUBLIC)
+    async def root(self, visit: Visit) -> Answer:
+        """On to the cabinet, or to signing in."""
+        return Redirect("/meuble" if visit.signed_in else "/connexion")
+
+    @page("/connexion", Access.PUBLIC)
+    async def form(self, visit: Visit) -> Answer:
+        """The form to sign in with."""
+        if visit.signed_in:
+            return Redirect("/meuble")
+        return _form(visit, SignInForm(), visit.query.get("suite", ""))
+
+    @act("/connexion", Access.PUBLIC)
+    async def enter(self, visit: Visit) -> Answer:
+        """Sign in."""
+        form, then = SignInForm(visit.form), visit.form.get("suite", "")
+        if not form.validate():
+            return _form(visit, form, then, status=400)
+        email, password = form.email.data or "", form.password.data or ""
+        try:
+            entered = await self._signin.enter(email.strip(), password, visit.client, visit.agent)
+        except WrongPassword:
+            wrong = N_("L'adresse ou le mot de passe n'est pas le bon.")
+            return _form(visit, form, then, wrong, status=403)
+        except TooManyFailures:
+            wrong = N_("Trop d'essais. Attendez un quart d'heure, puis essayez à nouveau.")
+            return _form(visit, form, then, wrong, status=429)
+        if not entered.complete:
+            return Redirect("/connexion/code", session=entered.token)
+        return Redirect(_inside(then), session=entered.token)
+
+    @page("/connexion/code", Access.HALFWAY)
+    async def code_form(self, visit: Visit) -> Answer:
+        """The form for the second factor."""
+        return Html("signin_code.html", {"form": CodeForm(), "wrong": ""})
+
+    @act("/connexion/code", Access.HALFWAY)
+    async def code(self, visit: Visit) -> Answer:
+        """Give the second factor."""
+        form, wrong, status = CodeForm(visit.form), "", 400
+        if form.validate():
+            try:
+                token = await self._signin.second_factor(
+                    visit.identity, visit.token, form.code.data or "", visit.client
+                )
+                return Redirect("/meuble", session=token)
+            except WrongCode:
+                wrong, status = N_("Ce code n'est pas le bon, ou il a déjà servi."), 403
+            except TooManyFailures:
+                wrong = N_("Trop d'essais. Attendez un quart d'heure, puis essayez à nouveau.")
+                status = 429
+        return Html("signin_code.html", {"form": form, "wrong": wrong}, status)
+
+    @act("/deconnexion", Access.PUBLIC)
+    async def leave(self, visit: Visit) -> Answer:
+        """Sign out."""
+        if visit.token:
+            identity = visit.identity
+            await self._sessions.close(visit.by, identity.account, identity.session, "signed out")
+        return Redirect("/connexion", session="")
+
+
+def _form(visit: Visit, form: SignInForm, then: str, wrong: str = "", status: int = 200) -> Answer:
+    return Html("signin.html", {"form": form, "suite": _inside(then), "wrong": wrong}, status)
+
+
+def _inside(path: str) -> str:
+    """A path of this console, whatever was asked for: no other site is led to."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\"))
+    return path if safe and path.isprintable() and "\\" not in path else "/meuble"

@@ -1,0 +1,130 @@
+"""One request of one visitor: who it is, what it says, and how it wants to be answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from werkzeug.datastructures import MultiDict
+
+from mail6m.model import Role
+from mail6m.storage.audit import By
+from mail6m.storage.sessions import Identity
+
+
+class NotFound(Exception):
+    """There is nothing here for this visitor; whether for another is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Html:
+    """A page: a template, and what it shows."""
+
+    template: str
+    values: dict[str, Any] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Go there instead (303: with GET); ``say`` is said by the next page.
+
+    ``session`` is a new session's token, or empty to end the session.
+    """
+
+    path: str
+    say: str = ""
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A body that is no page."""
+
+    body: bytes
+    kind: str
+    status: int = 200
+
+
+Answer = Html | Redirect | Plain
+
+
+class Translate(Protocol):
+    """The words of a language."""
+
+    def gettext(self, message: str) -> str:
+        """A French text in that language."""
+
+    def ngettext(self, singular: str, plural: str, n: int) -> str:
+        """The same, with a number."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request that has passed the guard."""
+
+    path: str
+    """With its query, as it may stand in a link."""
+    query: MultiDict[str, str]
+    form: MultiDict[str, str]
+    """What was typed, of a POST; the CSRF token is gone."""
+    client: str
+    """The address that it comes from."""
+    agent: str
+    base: str
+    """Scheme and host that the console is reached by: ``https://console.example.org``."""
+    token: str
+    """The session's; empty without one."""
+    csrf: str
+    language: str
+    words: Translate
+    now: datetime
+    _identity: Identity | None = None
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether somebody has signed in, all the way."""
+        return self._identity is not None and self._identity.complete
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is; only for routes that are not public."""
+        if self._identity is None:
+            raise NotFound
+        return self._identity
+
+    @property
+    def customer(self) -> int:
+        """Whose data may be shown, and whose alone."""
+        return self.identity.customer
+
+    @property
+    def by(self) -> By:
+        """Who does it, for the audit."""
+        return By(self.identity.customer, self.identity.email, self.client)
+
+    @property
+    def administrator(self) -> bool:
+        """Whether it may change something."""
+        return self.signed_in and self.identity.role == Role.ADMINISTRATOR
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The customer's time zone."""
+        try:
+            return ZoneInfo(self._identity.time_zone if self._identity else "Europe/Paris")
+        except (ZoneInfoNotFoundError, ValueError):
+            return ZoneInfo("UTC")
+
+    def _(self, message: str) -> str:
+        """A French text in the visitor's language."""
+        return self.words.gettext(message)
+
+    def number(self, name: str, default: int, most: int = 1 << 31) -> int:
+        """A number out of the query, if it is one from 1 to ``most``."""
+        value = self.query.get(name, "")
+        if value.isascii() and value.isdecimal() and len(value) < 12:
+            return max(1, min(int(value), most))
+        return default
