@@ -42,13 +42,13 @@ class Mail6M:
     def __init__(self, root: Path, sink: int, *options: str) -> None:
         root.mkdir(exist_ok=True)
         self.data = root / "mail6m"
-        self.port, web = free_ports(2)
+        self.port, self.web = free_ports(2)
         self._sink = sink
         self._log = root / "mail6m.log"
         self._command = [sys.executable, "-m", "twisted", "--log-format=text", "mail6m"]
         self._command += ["--data", str(self.data), "--hostname", "mail6m.test"]
         self._command += ["--smtp", f"tcp:{self.port}:interface=127.0.0.1"]
-        self._command += ["--web", f"tcp:{web}:interface=127.0.0.1"]
+        self._command += ["--web", f"tcp:{self.web}:interface=127.0.0.1"]
         self._command += ["--scanner", "none", *options]
 
     def __enter__(self) -> Self:
@@ -78,12 +78,13 @@ class Mail6M:
         """The process of twistd; its PostgreSQL has others."""
         return self._process.pid
 
-    def ask(self, *command: str) -> object:
-        """What the operator's command ``mail6m command`` prints as JSON."""
+    def ask(self, *command: str, answer: str = "") -> object:
+        """What the operator's command ``mail6m command`` prints as JSON, given a line to read."""
         program = "from mail6m.cli import main; raise SystemExit(main())"
         done = subprocess.run(
             [sys.executable, "-c", program, "--data", str(self.data), *command, "--json"],
             cwd=CHECKOUT,
+            input=answer.encode(),
             stdout=subprocess.PIPE,
             check=False,
             timeout=120,

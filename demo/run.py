@@ -37,6 +37,7 @@ from messages import DOMAIN, Mail, mails
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 SMTP_PORT, WEB_PORT, DESTINATION_PORT = 2525, 8080, 25250
+MX_NAMES = ("mx1.mail6m.com", "mx2.mail6m.com")
 COMPANY, ACCOUNT, PASSWORD = "Duchemin", "georges@duchemin.fr", "tiroir-malle-armoire"
 
 CLIENT = "mx.example.org"
@@ -147,7 +148,12 @@ class Server:
             "smarthost": f"{LOOPBACK}:{smarthost}",
         }
         self._process = subprocess.Popen(
-            [*_launcher(), "mail6m", *(f"--{name}={value}" for name, value in options.items())],
+            [
+                *_launcher(),
+                "mail6m",
+                *(f"--{name}={value}" for name, value in options.items()),
+                *(f"--mx={name}" for name in MX_NAMES),
+            ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

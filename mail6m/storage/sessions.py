@@ -18,7 +18,7 @@ WITH seen AS (
       AND seen_at > now() - %(idle)s * interval '1 second'
 )
 SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email, a.role,
-       a.totp_secret IS NOT NULL, p.language, p.time_zone, p.cabinet_rows, p.search_rows, s.notices
+       a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows, p.search_rows, s.notices
 FROM session s
 JOIN account a USING (customer_id, account_id)
 JOIN customer c USING (customer_id)
@@ -71,6 +71,9 @@ class Identity:
     email: str
     role: Role
     two_factors: bool
+    plan: str
+    capacity: int
+    """Stored bytes in the cabinet."""
     language: str
     """Empty: as the browser asks."""
     time_zone: str
@@ -165,9 +168,9 @@ class Sessions:
 
 
 def _identity(row: Row) -> Identity:
-    (session, complete, customer, company, account, email, role, two_factors, language,
-     time_zone, cabinet_rows, search_rows, notices) = row  # fmt: skip
+    (session, complete, customer, company, account, email, role, two_factors, plan,
+     capacity, language, time_zone, cabinet_rows, search_rows, notices) = row  # fmt: skip
     return Identity(
-        session, complete, customer, company, account, email, Role(role), two_factors, language,
-        time_zone, cabinet_rows, search_rows, tuple(notices),
+        session, complete, customer, company, account, email, Role(role), two_factors, plan,
+        capacity, language, time_zone, cabinet_rows, search_rows, tuple(notices),
     )  # fmt: skip

@@ -17,7 +17,6 @@ from mail6m.model import State
 from mail6m.shelves.cabinet import Cabinet, criteria
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.archive import Archive
-from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
@@ -94,7 +93,6 @@ class CabinetPages:
         archive: Archive,
         deliveries: Deliveries,
         reissue: Reissue,
-        customers: Customers,
         domains: Domains,
         hostnames: Sequence[str],
     ) -> None:
@@ -102,7 +100,6 @@ class CabinetPages:
         self._archive = archive
         self._deliveries = deliveries
         self._reissue = reissue
-        self._customers = customers
         self._domains = domains
         self._hostnames = hostnames
 
@@ -110,7 +107,6 @@ class CabinetPages:
     async def list(self, visit: Visit) -> Answer:
         """Meuble: what is in it, page by page, newest first."""
         rows = visit.identity.cabinet_rows
-        customer = await self._customers.get(visit.customer)
         holding = await self._cabinet.holding(visit.customer)
         last = max(1, -(-holding.messages // rows))
         number = visit.number("page", 1, last)
@@ -118,8 +114,7 @@ class CabinetPages:
         values: dict[str, Any] = {
             "messages": messages,
             "holding": holding,
-            "capacity": customer.capacity,
-            "plan": customer.plan,
+            "capacity": visit.identity.capacity,
             "pager": numbered(number, last, lambda n: f"/meuble?page={n}"),
             "back": visit.path,
         }

@@ -69,7 +69,6 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.archive,
             parts.deliveries,
             reissue,
-            parts.customers,
             parts.domains,
             parts.mx_names,
         ),
