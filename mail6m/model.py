@@ -155,6 +155,34 @@ class Role(enum.StrEnum):
     READER = "reader"
 
 
+class Act(enum.StrEnum):
+    """What somebody did, as the audit names it. The page "Activité" has a label for each."""
+
+    SIGNED_IN = "signed in"
+    PASSWORD_GIVEN = "password given"  # noqa: S105 - an act's name
+    SIGN_IN_FAILED = "sign-in failed"
+    WRONG_CODE = "wrong code"
+    SIGNED_OUT = "signed out"
+    SESSION_CLOSED = "session closed"
+    OTHER_SESSIONS_CLOSED = "other sessions closed"
+    RECOVERY_CODE_USED = "recovery code used"
+    MESSAGE_REISSUED = "message reissued"
+    MESSAGES_DELETED = "messages deleted"
+    WHITELIST_ADDED = "white list entry added"
+    WHITELIST_REMOVED = "white list entry removed"
+    PREFERENCES_CHANGED = "preferences changed"
+    PLAN_ORDERED = "plan ordered"
+    PLAN_KEPT = "plan order withdrawn"
+    PLAN_CHANGED = "plan changed"
+    ACCOUNT_ADDED = "account added"
+    ACCOUNT_REMOVED = "account removed"
+    ROLE_CHANGED = "role changed"
+    SECOND_FACTOR_ON = "second factor on"
+    SECOND_FACTOR_OFF = "second factor off"
+    NEW_RECOVERY_CODES = "new recovery codes"
+    PASSWORD_CHOSEN = "password chosen"  # noqa: S105 - an act's name
+
+
 class TlsPolicy(enum.StrEnum):
     """How a customer's receiving machine is to be reached."""
 

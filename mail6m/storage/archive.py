@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg2
 from psycopg2.extensions import connection as BlockingConnection
 
-from mail6m.model import Client, Envelope, Message, Recipient, Shelf, Summary, id_text
+from mail6m.model import Act, Client, Envelope, Message, Recipient, Shelf, Summary, id_text
 from mail6m.storage.arrays import booleans, numbers, octets, texts, words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused, Unavailable
@@ -221,7 +221,7 @@ class Archive:
     async def delete(self, by: By, messages: Sequence[UUID]) -> int:
         """Delete messages for good, queued deliveries included; how many there were."""
         ids = [id_text(message) for message in messages]
-        act = note(by, "messages deleted", " ".join(ids))
+        act = note(by, Act.MESSAGES_DELETED, " ".join(ids))
         parameters = {"customer": by.customer, "ids": words(ids)}
         rows = await self._pool.query(_DELETE, parameters | act)
         return int(rows[0][0]) if rows else 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from mail6m.model import Act
 from mail6m.storage.pool import Pool, text
 
 _PAGE = """
@@ -34,26 +35,28 @@ class Entry:
     object: str
 
 
-def audited(sql: str) -> str:
+def audited(sql: str, *also: str) -> str:
     """A statement that returns rows, and what it did is noted if there is one at all.
 
-    Its parameters are named, and `note` has those of the note.
+    Its parameters are named, and `note` has those of the note. ``also`` are statements of the same
+    transaction, which may read those rows as ``done``.
     """
+    more = "".join(f", also_{number} AS ({one})" for number, one in enumerate(also))
     return f"""
 WITH done AS ({sql}), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, %(object)s FROM done LIMIT 1
-)
+){more}
 SELECT * FROM done"""
 
 
-def note(by: By, act: str, object_: object = "") -> dict[str, Any]:
+def note(by: By, act: Act, object_: object = "") -> dict[str, Any]:
     """The parameters that `audited` adds: who, which act, and on what."""
     return {
         "by_customer": by.customer,
         "by_account": text(by.account),
         "by_client": text(by.client),
-        "act": act,
+        "act": str(act),
         "object": text(str(object_)),
     }
 
@@ -67,7 +70,7 @@ class Audit:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, by: By, act: str, object_: object = "") -> None:
+    async def add(self, by: By, act: Act, object_: object = "") -> None:
         """Note an act that changes nothing else in the database."""
         await self._pool.query(_NOTE, note(by, act, object_))
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from mail6m.model import Client, Delivery, Envelope, Recipient, Shelf, State, id_text
+from mail6m.model import Act, Client, Delivery, Envelope, Recipient, Shelf, State, id_text
 from mail6m.storage import arrays
 from mail6m.storage.archive import LEASED
 from mail6m.storage.audit import By, note
@@ -369,9 +369,7 @@ class Deliveries:
         }
         return int((await self._pool.query(_RETRY, parameters))[0][0])
 
-    async def reissue(
-        self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]
-    ) -> int:
+    async def reissue(self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]) -> int:
         """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""
         parameters = {
             "customer": by.customer,
@@ -379,7 +377,7 @@ class Deliveries:
             "recipients": [recipient for recipient, _ in recipients],
             "destinations": [destination for _, destination in recipients],
         }
-        act = note(by, "message reissued", message)
+        act = note(by, Act.MESSAGE_REISSUED, message)
         added = int((await self._pool.query(_REISSUE, parameters | act))[0][0])
         if recipients and not added:
             raise Refused(f"customer {by.customer} has no message {message}")
