@@ -11,8 +11,8 @@ import enum
 import unicodedata
 from typing import NamedTuple
 
-SPAN_BITS = 31
-"""A gram for the time of arrival stands for 2^31 milliseconds, about 25 days."""
+SPAN_BITS = 28
+"""A gram for the time of arrival stands for 2^28 milliseconds, about three days."""
 _ENOUGH = 16
 """Grams of one term that are asked for: more hardly narrow what is found."""
 
@@ -54,24 +54,22 @@ def term(text: str) -> str:
 
 def grams(customer: int, shelf: int, field: Field, folded: str) -> Grams:
     """The grams of a folded term. One or two octets may go on in any way."""
-    base = (customer << 25) + (shelf << 23) + (field << 21)
-    octets = [octet & 127 for octet in folded.encode()]
+    base = (customer << 28) + (shelf << 26) + (field << 24)
+    octets = folded.encode()
     if len(octets) >= 3:
         every = {
-            base + (one << 14) + (two << 7) + three
+            base + (one << 16) + (two << 8) + three
             for one, two, three in zip(octets, octets[1:], octets[2:], strict=False)
         }
         return Grams(_spread(sorted(every)), [])
-    if len(octets) == 2:
-        first = base + (octets[0] << 14) + (octets[1] << 7)
-        return Grams([], list(range(first, first + 128)))
-    first = base + (octets[0] << 14)
-    return Grams([], list(range(first, first + (1 << 14))))
+    missing = 8 * (3 - len(octets))
+    first = base + (int.from_bytes(octets) << missing)
+    return Grams([], list(range(first, first + (1 << missing))))
 
 
 def spans(customer: int, shelf: int, first: int, last: int) -> list[int]:
     """The grams of the times from ``first`` to ``last``, in milliseconds since 1970."""
-    base = (customer << 25) + (shelf << 23) + (Field.TIME << 21)
+    base = (customer << 28) + (shelf << 26) + (Field.TIME << 24)
     return list(range(base + (first >> SPAN_BITS), base + (last >> SPAN_BITS) + 1))
 
 

@@ -38,28 +38,27 @@ CREATE TABLE search_entry (
 
 -- What the index knows an entry by: every three octets that follow each other in a text, as one
 -- number with the customer, the shelf and the field, so that one customer's terms say nothing about
--- another's, and cost them nothing. Behind its end a text goes on with zeros, so that its last
--- octets, too, begin a gram. Field 3 is the time of arrival, in spans of 2^28 milliseconds.
--- mail6m.fold makes the same numbers of a term. In plpgsql this takes a third of the time that it
--- takes in SQL; and an index's function may call none of ours: it is run without our schema on the
--- path.
+-- another's, and cost them nothing. Behind its end a text goes on with two more octets, so that its
+-- last ones, too, begin a gram. Field 3 is the time of arrival, in spans of 2^28 milliseconds.
+-- mail6m.fold makes the same numbers of a term.
+-- As one query in plpgsql this takes a third of the time that it takes in SQL. An index's function
+-- may call none of ours: it is run without our schema on the path.
 CREATE FUNCTION grams(customer integer, shelf smallint, id uuid,
                       sender text, recipient text, subject text)
 RETURNS bigint[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS
 $$
 DECLARE
     base bigint := (customer::bigint << 28) + (shelf::bigint << 26);
-    one varbit := ('x' || encode(convert_to(sender, 'UTF8'), 'hex') || '0000')::varbit;
-    two varbit := ('x' || encode(convert_to(recipient, 'UTF8'), 'hex') || '0000')::varbit;
-    three varbit := ('x' || encode(convert_to(subject, 'UTF8'), 'hex') || '0000')::varbit;
+    recipient_at integer := 8 * (octet_length(sender) + 2);
+    subject_at integer := recipient_at + 8 * (octet_length(recipient) + 2);
+    octets varbit := ('x' || encode(convert_to(sender || E'\x01\x01' || recipient || E'\x01\x01'
+                                               || subject || E'\x01\x01', 'UTF8'), 'hex'))::varbit;
     milliseconds bigint := ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint;
 BEGIN
-    RETURN ARRAY(SELECT base + substring(one, i, 24)::integer
-                 FROM generate_series(1, length(one) - 23, 8) AS i)
-        || ARRAY(SELECT base + (1 << 24) + substring(two, i, 24)::integer
-                 FROM generate_series(1, length(two) - 23, 8) AS i)
-        || ARRAY(SELECT base + (2 << 24) + substring(three, i, 24)::integer
-                 FROM generate_series(1, length(three) - 23, 8) AS i)
+    RETURN ARRAY(SELECT base + substring(octets, i, 24)::integer
+                        + CASE WHEN i > subject_at THEN 2 << 24
+                               WHEN i > recipient_at THEN 1 << 24 ELSE 0 END
+                 FROM generate_series(1, length(octets) - 23, 8) AS i)
         || (base + (3 << 24) + (milliseconds >> 28));
 END
 $$;
