@@ -11,14 +11,34 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.twisted import MetricsResource
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource
-from twisted.web.server import Site
-from werkzeug.exceptions import HTTPException
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from mail6m.web.guard import Guard, secure_headers
+from mail6m.web.guard import Guard
 from mail6m.web.routes import Route, routes_of
 from mail6m.web.site import QuietSite, StaticFile, static_files
-from mail6m.web.visit import Answer, Html
+from mail6m.web.visit import Answer
+
+
+class _Door(Resource):
+    """What every request comes through, whatever it is for."""
+
+    isLeaf = True
+
+    def __init__(self, guard: Guard, inside: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._guard = guard
+        self._inside = inside
+
+    def render(self, request: Any) -> Any:
+        """See `twisted.web.iweb.IResource.render`."""
+        refused = self._guard.greet(request)
+        if refused is None:
+            return self._inside.render(request)
+        request.write(refused)
+        request.finish()
+        return NOT_DONE_YET
 
 
 class Web:
@@ -38,6 +58,7 @@ class Web:
         self._guard = guard
         self._static = static_files()
         self.app = Klein()
+        self.app.url_map.merge_slashes = False  # there is one address for a page, and no redirect
         self.app.route("/metrics", methods=["GET"])(self.metrics)
         self.app.route("/health", methods=["GET"])(self.health)
         self.app.route("/static/<name>", methods=["GET"])(self.static)
@@ -48,7 +69,7 @@ class Web:
 
     def site(self) -> Site:
         """What a web endpoint serves."""
-        return QuietSite(self.app.resource())  # type: ignore[no-untyped-call]
+        return QuietSite(_Door(self._guard, self.app.resource()))  # type: ignore[no-untyped-call]
 
     def _add(self, route: Route, function: Callable[..., Awaitable[Answer]]) -> None:
         methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
@@ -59,18 +80,19 @@ class Web:
         name = f"{route.method} {route.rule}"
         self.app.route(route.rule, methods=methods, endpoint=name)(serve)
 
-    def refused(self, request: IRequest, failure: Any) -> bytes:
+    def refused(self, request: Any, failure: Any) -> bytes:
         """No route: there is no such page, or not for that method."""
-        status = failure.value.code or 404
-        template = "not_found.html" if status == 404 else "expired.html"
-        return self._guard.page_for(request, Html(template, status=status))
+        error = failure.value
+        if isinstance(error, MethodNotAllowed):
+            request.setHeader("allow", ", ".join(sorted(error.valid_methods or ())))
+            return self._guard.refuse(request, 405)
+        return self._guard.refuse(request, 404)
 
     def static(self, request: Any, name: str) -> bytes:
         """A file that comes with the console; asked for with a version, it may be kept."""
         file: StaticFile | None = self._static.get(name)
         if file is None:
-            return self._guard.page_for(request, Html("not_found.html", status=404))
-        secure_headers(request, False)
+            return self._guard.refuse(request, 404)
         request.setHeader("content-type", file.kind)
         lasting = request.args.get(b"v") is not None
         request.setHeader("cache-control", "max-age=31536000, immutable" if lasting else "no-cache")

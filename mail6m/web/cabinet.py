@@ -23,7 +23,7 @@ from mail6m.storage.errors import Refused
 from mail6m.web.menu import N_
 from mail6m.web.pager import followed, numbered
 from mail6m.web.routes import Access, act, page
-from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
+from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit, is_inside
 
 MOST = 1_000
 """Messages that can be chosen at once."""
@@ -247,4 +247,4 @@ def _ids(texts: Sequence[str]) -> list[UUID]:
 
 def _inside(path: str) -> str:
     """Back to the list that one came from, and nowhere else."""
-    return path if path.startswith(("/meuble", "/recherche?")) and path.isprintable() else "/meuble"
+    return path if path.startswith(("/meuble", "/recherche?")) and is_inside(path) else "/meuble"

@@ -1,36 +1,37 @@
 """The door of the console: who it is, whether it may, and the headers that every answer has.
 
-Every route is reached through `Guard.serve`. There a request is given its session, what its route
-requires is checked (`mail6m.web.routes`), and a CSRF token is asked of whatever is not safe
-(RFC 9110, 9.2.1). The token is an HMAC over the session's own token, or over a visitor's cookie
-before there is one.
+Every request passes `Guard.greet`, and every page is reached through `Guard.serve`. There a request
+is given its session, what its route requires is checked (`mail6m.web.routes`), and a CSRF token is
+asked of whatever is not safe (RFC 9110, 9.2.1). The token is an HMAC over the session's own token,
+or over a visitor's cookie before there is one.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
-from twisted.web.iweb import IRequest
 from werkzeug.datastructures import MultiDict
 
 from mail6m.access.signin import new_token, token_hash
 from mail6m.storage.errors import Unavailable
-from mail6m.storage.sessions import Identity, Sessions
+from mail6m.storage.sessions import Sessions
 from mail6m.web.render import Renderer, preferred
 from mail6m.web.routes import Access, Route
+from mail6m.web.site import fields
 from mail6m.web.visit import Answer, Html, NotFound, Plain, Redirect, Visit
 
 CSRF_FIELD = "csrf"
-LARGEST_FORM = 1 << 20
-"""Octets in the body of a request."""
+_HOST = re.compile(r"([a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""A Host field (RFC 9110, 7.2), in lower case."""
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -45,15 +46,8 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Refusal(Exception):
-    """The request is not served; the page that says so."""
-
-    def __init__(self, status: int, template: str) -> None:
-        super().__init__(template)
-        self.page = Html(template, status=status)
 
 
 class Origin(NamedTuple):
@@ -82,6 +76,32 @@ class Guard:
         self._secret = secret
         self._proxies = proxies
         self._clock = clock
+
+    def greet(self, request: Any) -> bytes | None:
+        """Give an answer its headers, whatever it will be; it is one already to what is no request.
+
+        Those are what no browser sends: another method than a page's, no name of a host, an
+        address that is not UTF-8, or that looks like another site's.
+        """
+        origin = self._origin(request)
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        if origin.secure:
+            request.setHeader("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+        request.setHeader("cache-control", "no-store")
+        if request.method not in (b"GET", b"HEAD", b"POST"):
+            request.setHeader("allow", "GET, HEAD, POST")
+            return self.refuse(request, 405)
+        if not _HOST.fullmatch(origin.host):
+            return self.refuse(request, 400)
+        if not request.uri.startswith(b"/") or request.uri.startswith(b"//"):
+            return self.refuse(request, 404)
+        return None if _is_utf8(request.postpath) else self.refuse(request, 404)
+
+    def refuse(self, request: Any, status: int) -> bytes:
+        """A page for somebody who is not known, where there is nothing to serve."""
+        template = "expired.html" if status == 405 else "not_found.html"
+        return self._page(request, self._stranger(request), Html(template, status=status))
 
     def serve(
         self,
@@ -112,58 +132,52 @@ class Guard:
             visit = await self._visit(request)
             refused = self._refusal(request, route, visit)
             answer = refused or await function(visit, **values)
+            return await self._answer(request, visit, answer)
         except NotFound:
-            answer = Html("not_found.html", status=404)
-        except Refusal as refusal:
-            answer = refusal.page
+            page = Html("not_found.html", status=404)
         except Unavailable as error:
             self.log.warn("{path}: the database is away: {error}", path=route.rule, error=error)
-            answer = Html("unavailable.html", status=503)
+            page = Html("unavailable.html", status=503)
         except Exception:  # noqa: BLE001 - whatever it is, the visitor gets a page and we the reason
             self.log.failure("{method} {path}", method=route.method, path=route.rule)
-            answer = Html("failure.html", status=500)
-        return await self._answer(request, visit, answer)
-
-    def page_for(self, request: Any, answer: Html) -> bytes:
-        """A page for somebody who is not known, where no route was found."""
-        visit = self._stranger(request)
-        self._head(request, answer.status, "text/html; charset=utf-8")
-        return self._renderer.page(visit, answer)
+            page = Html("failure.html", status=500)
+        return self._page(request, visit, page)
 
     # Who it is
 
     def _origin(self, request: Any) -> Origin:
-        """Believes what a proxy says of its client only of proxies that are ours."""
-        client = getattr(request.getClientAddress(), "host", "")
-        secure = request.isSecure()
-        host = (request.getHeader("host") or "localhost").lower()
-        if self._is_ours(client):
-            chain = [
-                hop.strip()
-                for line in request.requestHeaders.getRawHeaders("x-forwarded-for", [])
-                for hop in line.split(",")
-            ]
-            while chain and self._is_ours(client):
-                client = chain.pop()
-            secure = (request.getHeader("x-forwarded-proto") or "").strip().lower() == "https"
-        return Origin(client, secure, host)
+        """Believes what a proxy says of its client only of proxies that are ours.
 
-    def _is_ours(self, client: str) -> bool:
-        try:
-            address = ipaddress.ip_address(client)
-        except ValueError:
-            return False
-        return any(address in network for network in self._proxies)
+        Of the addresses that they name, the last one that is not a proxy's is the client's: those
+        before it are only what the client says.
+        """
+        client = _address(getattr(request.getClientAddress(), "host", ""))
+        secure = request.isSecure()
+        host = _header(request, "host") or "localhost"
+        if self._is_ours(client):
+            chain = _header(request, "x-forwarded-for").split(",")
+            while chain and self._is_ours(client):
+                hop = _address(chain.pop())
+                if hop is None:
+                    break
+                client = hop
+            if scheme := _header(request, "x-forwarded-proto"):
+                secure = scheme.rpartition(",")[2].strip().lower() == "https"
+        return Origin(str(client or ""), secure, host.lower())
+
+    def _is_ours(self, client: Address | None) -> bool:
+        return client is not None and any(client in network for network in self._proxies)
 
     def _stranger(self, request: Any) -> Visit:
         origin = self._origin(request)
-        language = preferred(request.getHeader("accept-language") or "")
+        language = preferred(_header(request, "accept-language"))
+        reads = request.method in (b"GET", b"HEAD")
         return Visit(
             path=request.uri.decode("ascii", "replace"),
-            query=_fields(request.args if request.method in (b"GET", b"HEAD") else {}),
-            form=_fields(request.args if request.method == b"POST" else {}),
+            query=MultiDict(fields(request.uri.partition(b"?")[2]) if reads else []),
+            form=MultiDict([] if reads else request.form()),
             client=origin.client,
-            agent=request.getHeader("user-agent") or "",
+            agent=_header(request, "user-agent"),
             base=f"{'https' if origin.secure else 'http'}://{origin.host}",
             token="",
             csrf="",
@@ -174,8 +188,7 @@ class Guard:
 
     async def _visit(self, request: Any) -> Visit:
         visit = self._stranger(request)
-        secure = visit.base.startswith("https")
-        token = _cookie(request, _name("session", secure))
+        token = _cookie(request, _name("session", visit.secure))
         identity = await self._sessions.look(token_hash(token)) if token else None
         if identity is not None:
             visit.token = token
@@ -183,7 +196,7 @@ class Guard:
             if identity.language in self._renderer.words:
                 visit.language = identity.language
                 visit.words = self._renderer.words[identity.language]
-        visit.csrf = self._csrf(visit.token or self._visitor(request, secure))
+        visit.csrf = self._csrf(visit.token or self._visitor(request, visit.secure))
         return visit
 
     def _visitor(self, request: Any, secure: bool) -> str:
@@ -222,10 +235,10 @@ class Guard:
         sent = visit.form.pop(CSRF_FIELD, "")
         if not hmac.compare_digest(sent.encode("utf-8", "replace"), visit.csrf.encode()):
             return False
-        origin = request.getHeader("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != urlsplit(visit.base).netloc:
+        origin = _header(request, "origin").lower()
+        if origin and origin.partition("://")[2] != visit.base.partition("://")[2]:
             return False
-        return (request.getHeader("sec-fetch-site") or "same-origin") in ("same-origin", "none")
+        return _header(request, "sec-fetch-site") in ("", "same-origin", "none")
 
     # The answer
 
@@ -233,50 +246,37 @@ class Guard:
         if isinstance(answer, Redirect):
             return await self._redirect(request, visit, answer)
         if isinstance(answer, Plain):
-            self._head(request, answer.status, answer.kind, secure=visit.base.startswith("https"))
-            return answer.body
-        try:
-            body = self._renderer.page(visit, answer)
-        except Exception:  # noqa: BLE001 - a template's mistake is ours
-            self.log.failure("{template}", template=answer.template)
-            answer = Html("failure.html", status=500)
-            body = self._renderer.page(visit, answer)
-        self._head(
-            request, answer.status, "text/html; charset=utf-8", visit.base.startswith("https")
-        )
-        if visit._identity is not None and visit._identity.notices and answer.status == 200:
-            await self._hear(visit._identity)
-        return body
+            return _body(request, answer.status, answer.kind, answer.body)
+        page = self._page(request, visit, answer)
+        if visit.signed_in and visit.identity.notices and answer.status == 200:
+            await self._whether_or_not(self._sessions.heard(visit.identity.session))
+        return page
 
-    async def _hear(self, identity: Identity) -> None:
-        try:
-            await self._sessions.heard(identity.session)
-        except Unavailable:  # it is said once more
-            self.log.debug("a notice could not be taken away")
+    def _page(self, request: Any, visit: Visit, page: Html) -> bytes:
+        body = self._renderer.page(visit, page)
+        return _body(request, page.status, "text/html; charset=utf-8", body)
 
     async def _redirect(self, request: Any, visit: Visit, answer: Redirect) -> bytes:
-        secure = visit.base.startswith("https")
-        if answer.say and visit._identity is not None:
-            await self._sessions.notice(visit._identity.session, answer.say)
+        if answer.say and visit.signed_in:
+            await self._whether_or_not(self._sessions.notice(visit.identity.session, answer.say))
         if answer.session is not None:
-            _set_cookie(request, _name("session", secure), answer.session, secure)
-        self._head(request, 303, "text/plain; charset=utf-8", secure)
+            _set_cookie(request, _name("session", visit.secure), answer.session, visit.secure)
         request.setHeader("location", answer.path)
-        return b""
+        return _body(request, 303, "text/plain; charset=utf-8", b"")
 
-    def _head(self, request: Any, status: int, kind: str, secure: bool = False) -> None:
-        request.setResponseCode(status)
-        request.setHeader("content-type", kind)
-        request.setHeader("cache-control", "no-store")
-        secure_headers(request, secure)
+    async def _whether_or_not(self, notice: Awaitable[None]) -> None:
+        """What was done has been done, though a notice be lost or said once more."""
+        try:
+            await notice
+        except Unavailable as error:
+            self.log.debug("a notice: {error}", error=error)
 
 
-def secure_headers(request: Any, secure: bool) -> None:
-    """What every answer says about how it may be used."""
-    for name, value in _HEADERS.items():
-        request.setHeader(name, value)
-    if secure:
-        request.setHeader("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+def _body(request: Any, status: int, kind: str, body: bytes) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader("content-type", kind)
+    request.setHeader("content-length", str(len(body)))
+    return body
 
 
 def _to_sign_in(route: Route, visit: Visit) -> Redirect:
@@ -291,9 +291,37 @@ def _name(what: str, secure: bool) -> str:
     return f"__Host-mail6m-{what}" if secure else f"mail6m-{what}"
 
 
-def _cookie(request: IRequest, name: str) -> str:
+def _header(request: Any, name: str) -> str:
+    """A field of the request, whatever octets there are in it; several of a name make a list."""
+    values = request.requestHeaders.getRawHeaders(name.encode(), [])
+    return b",".join(values).decode("utf-8", "replace")
+
+
+def _is_utf8(path: Sequence[bytes]) -> bool:
+    try:
+        b"/".join(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _address(text: str) -> Address | None:
+    """``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1``, ``[2001:db8::1]:4711``; else None."""
+    bare = text.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _cookie(request: Any, name: str) -> str:
     value = request.getCookie(name.encode())
-    return value.decode("ascii", "replace") if value else ""
+    return value.decode("utf-8", "replace") if value else ""
 
 
 def _set_cookie(request: Any, name: str, value: str, secure: bool) -> None:
@@ -301,11 +329,3 @@ def _set_cookie(request: Any, name: str, value: str, secure: bool) -> None:
         name, value, path="/", httpOnly=True, sameSite="lax", secure=secure,
         max_age=None if value else "0",
     )  # fmt: skip
-
-
-def _fields(args: dict[bytes, list[bytes]]) -> MultiDict[str, str]:
-    return MultiDict(
-        (name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
-        for name, values in args.items()
-        for value in values
-    )

@@ -9,7 +9,7 @@ from mail6m.access.signin import SignIn, TooManyFailures, WrongCode, WrongPasswo
 from mail6m.storage.sessions import Sessions
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
-from mail6m.web.visit import Answer, Html, Redirect, Visit
+from mail6m.web.visit import Answer, Html, Redirect, Visit, is_inside
 
 
 class SignInForm(Form):
@@ -104,5 +104,4 @@ def _form(visit: Visit, form: SignInForm, then: str, wrong: str = "", status: in
 
 def _inside(path: str) -> str:
     """A path of this console, whatever was asked for: no other site is led to."""
-    safe = path.startswith("/") and not path.startswith(("//", "/\\"))
-    return path if safe and path.isprintable() and "\\" not in path else "/meuble"
+    return path if is_inside(path) else "/meuble"

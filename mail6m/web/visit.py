@@ -27,6 +27,17 @@ class Html:
     status: int = 200
 
 
+def is_inside(path: str) -> bool:
+    """Whether a path is this console's, and never another site's, however a browser reads it."""
+    return (
+        path.startswith("/")
+        and not path.startswith("//")
+        and "\\" not in path
+        and path.isascii()
+        and path.isprintable()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Redirect:
     """Go there instead (303: with GET); ``say`` is said by the next page.
@@ -37,6 +48,11 @@ class Redirect:
     path: str
     say: str = ""
     session: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a path that leads away from here."""
+        if not is_inside(self.path):
+            raise ValueError(f"{self.path!r} is no path of the console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,11 @@ class Visit:
     words: Translate
     now: datetime
     _identity: Identity | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Whether the browser came by TLS, be it to a proxy of ours."""
+        return self.base.startswith("https:")
 
     @property
     def signed_in(self) -> bool:
