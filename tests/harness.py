@@ -201,10 +201,14 @@ class Server:
         assert done.returncode == 1, f"mail6m {' '.join(words)}: exit status {done.returncode}"
         return done.stderr.decode()
 
-    def add_customer(self, company: str, email: str, plan: str = "armoire") -> int:
-        """A new customer's number."""
-        words = ("customer", "add", "--company", company, "--email", email, "--plan", plan)
-        return int(self.command(*words)["customer"])
+    def add_customer(
+        self, company: str, email: str, plan: str = "armoire", password: str = ""
+    ) -> int:
+        """A new customer's number; with a password, its first account can sign in."""
+        words = ["customer", "add", "--company", company, "--email", email, "--plan", plan]
+        if password:
+            words.append("--password-stdin")
+        return int(self.command(*words, stdin=f"{password}\n" if password else None)["customer"])
 
     def add_domain(self, name: str, customer: int, port: int, *options: str) -> None:
         """Mail for a domain goes to a port of this machine, unencrypted and unverified."""

@@ -1,0 +1,106 @@
+"""A server, companies with mail, and Chromium; shared by the tests of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from mail6m.storage.embedded import Embedded
+from tests.browser.letters import DOMAIN, Letter, awkward, brochure, ordinary
+from tests.browser.stage import Company, Open, Stage, windows
+from tests.harness import Server, Sink, new_place, require
+
+_QUIET = (
+    "--no-sandbox",  # which root cannot have
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_SHOTS = pytest.StashKey[Path]()
+
+
+@pytest.fixture(scope="package")
+def stage() -> Iterator[Stage]:
+    """A server at work."""
+    chromium()
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(Sink())
+        place = stack.enter_context(new_place())
+        server = stack.enter_context(Server(place, "--mx", "mx1.mail6m.com"))
+        database = Embedded(server.data / "postgres")
+        stack.callback(database.leave)
+        yield Stage(server, sink, database.start())
+
+
+@pytest.fixture(scope="package")
+def letters() -> list[Letter]:
+    """What is in Duchemin's cabinet, from its top: nine pages, the last one not full."""
+    return [*brochure(), *awkward(), *ordinary(154)]
+
+
+@pytest.fixture(scope="package")
+def duchemin(stage: Stage, letters: list[Letter]) -> Company:
+    """A company with mail, which tests look at and leave as it is."""
+    company = stage.company("Duchemin", DOMAIN)
+    stage.send(reversed(letters))
+    stage.sql(
+        "UPDATE message SET spam = subject LIKE '%%GAGN%%' WHERE customer_id = %s",
+        (company.number,),
+    )
+    return company
+
+
+@pytest.fixture(scope="package")
+def reader(stage: Stage, duchemin: Company) -> str:
+    """The address of an account of Duchemin's that may only read."""
+    return stage.reader(duchemin)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Each module has its own: playwright's loop must not outlive the folder's tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=_QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_window(stage: Stage, browser: Browser) -> Iterator[Open]:
+    """Opens windows; at the end none of them may have seen trouble."""
+    with windows(browser, stage) as opens:
+        yield opens
+
+
+@pytest.fixture(scope="session")
+def shots(request: pytest.FixtureRequest) -> Path:
+    """This run's folder of screenshots: what ``MAIL6M_SCREENSHOTS`` names, else a new one."""
+    named = os.environ.get("MAIL6M_SCREENSHOTS")
+    folder = Path(named) if named else Path(tempfile.mkdtemp(prefix="mail6m-screenshots-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    request.config.stash[_SHOTS] = folder
+    return folder
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say where the screenshots are."""
+    folder = config.stash.get(_SHOTS, None)
+    if folder is not None:
+        count = len(list(folder.glob("*.png")))
+        terminalreporter.write_line(f"{count} screenshots of the console: {folder}")
+
+
+def chromium() -> str:
+    """Debian's Chromium."""
+    return require("chromium", "chromium")

@@ -1,0 +1,212 @@
+"""What the browser tests stand on: a server with companies and mail, and windows onto it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import smtplib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import argon2
+import psycopg2
+from playwright.sync_api import Browser, BrowserContext, Page, Response
+
+from tests.browser.letters import Letter
+from tests.harness import LOOPBACK, Server, Sink
+
+PASSWORD = "tiroir-malle-armoire"
+PATIENCE = 30.0
+"""Seconds for what takes a fraction of one."""
+FRENCH = {"locale": "fr-FR", "timezone_id": "Europe/Paris"}
+
+
+@dataclass(frozen=True)
+class Company:
+    """A customer, with its first account and one domain."""
+
+    number: int
+    email: str
+    domain: str
+
+
+@dataclass
+class Stage:
+    """A server, and the machine that all mail goes on to."""
+
+    server: Server
+    sink: Sink
+    dsn: str
+    cookies: dict[str, Any] = field(default_factory=dict)
+    """The state of a browser in which somebody has signed in, by address."""
+
+    @property
+    def base(self) -> str:
+        """Where the console is."""
+        return f"http://{LOOPBACK}:{self.server.web_port}"
+
+    def company(self, name: str, domain: str = "") -> Company:
+        """A new customer; without a domain it has just signed up."""
+        email = f"administrateur@{domain or name.lower() + '.test'}"
+        number = self.server.add_customer(name, email, password=PASSWORD)
+        if domain:
+            self.server.add_domain(domain, number, self.sink.port)
+        return Company(number, email, domain)
+
+    def reader(self, company: Company, name: str = "lecteur") -> str:
+        """Another account of it, which may only read; its address."""
+        email = f"{name}@{company.domain}"
+        row = (company.number, email, argon2.PasswordHasher().hash(PASSWORD))
+        self.sql(
+            "INSERT INTO account (customer_id, email, role, password_hash)"
+            " VALUES (%s, %s, 'reader', %s)",
+            row,
+        )
+        return email
+
+    def send(self, letters: Iterable[Letter]) -> None:
+        """Letters come in, in this order, and the machine of their domain has them all."""
+        before, count = len(self.sink.arrivals), 0
+        with smtplib.SMTP(LOOPBACK, self.server.smtp_port, timeout=PATIENCE) as client:
+            for letter in letters:
+                client.sendmail(letter.sender, letter.to, letter.content)
+                count += 1
+        self.arrived(before + count)
+
+    def arrived(self, count: int) -> None:
+        """Wait until the machine has so many messages."""
+        if not self.sink.wait_for(lambda arrivals: len(arrivals) >= count, PATIENCE):
+            raise self.server.error(f"{len(self.sink.arrivals)} of {count} messages have arrived")
+
+    def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """What no page and no command brings about; the rows, if there are any."""
+        with contextlib.closing(psycopg2.connect(self.dsn)) as connection, connection:
+            cursor = connection.cursor()
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+
+@dataclass
+class Window:
+    """A page of a browser, with all that went wrong behind it."""
+
+    page: Page
+    base: str
+    trouble: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE * 1000)
+        self.page.on("console", lambda said: self._hear(said.text, said.location.get("url", "")))
+        self.page.on("pageerror", lambda error: self.trouble.append(f"script: {error}"))
+        self.page.on("request", lambda request: self._see(request.url))
+        self.page.on("requestfailed", lambda asked: self._fail(asked.url, asked.failure or ""))
+
+    def _hear(self, said: str, of: str) -> None:
+        # Chromium says so of a page with status 404, too, which may be what is tested.
+        if of == self.page.url and said.startswith("Failed to load resource"):
+            return
+        self.trouble.append(f"console: {said} ({of})")
+
+    def _see(self, url: str) -> None:
+        if not url.startswith((self.base + "/", "data:")):
+            self.trouble.append(f"a request to another host: {url}")
+
+    def _fail(self, url: str, why: str) -> None:
+        if why != "net::ERR_ABORTED":  # one that a click elsewhere has overtaken
+            self.trouble.append(f"{url}: {why}")
+
+    # What a person does
+
+    def go(self, path: str) -> Response:
+        """Open an address of the console."""
+        response = self.page.goto(self.base + path)
+        assert response is not None
+        return response
+
+    def click(self, name: str, role: Any = "button") -> Response:
+        """Click on what is called so, and wait for the page that it leads to."""
+        with self.page.expect_navigation() as navigation:
+            self.page.get_by_role(role, name=name, exact=True).first.click()
+        return navigation.value
+
+    def sign_in(self, email: str, password: str = PASSWORD) -> Response:
+        """Fill in the form of the page that is open, and send it."""
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label(re.compile("Mot de passe|Password")).fill(password)
+        with self.page.expect_navigation() as navigation:
+            self.page.locator("button.primary").click()
+        return navigation.value
+
+    def choose(self, *subjects: str) -> None:
+        """Tick messages of the list."""
+        for subject in subjects:
+            self.page.get_by_role("checkbox", name=f"Choisir « {subject} »", exact=True).check()
+
+    # What a person sees
+
+    @property
+    def path(self) -> str:
+        """Where the window is, with the query."""
+        return self.page.url.removeprefix(self.base)
+
+    @property
+    def heading(self) -> str:
+        """The page's h1."""
+        return self.page.get_by_role("heading", level=1).inner_text()
+
+    @property
+    def notices(self) -> list[str]:
+        """What the page has to say."""
+        return self.page.get_by_role("status").all_inner_texts()
+
+    def rows(self) -> list[dict[str, str]]:
+        """The messages of the list, as they are shown: date, sender, subject, recipient."""
+        read = """rows => rows.map(row => Object.fromEntries(
+            ["date", "sender", "subject", "recipient"].map(
+                name => [name, row.querySelector("." + name).textContent.trim()])))"""
+        rows: list[dict[str, str]] = self.page.locator(".messages tbody tr").evaluate_all(read)
+        return rows
+
+    def subjects(self) -> list[str]:
+        """The subjects of the list, from its top."""
+        return [row["subject"] for row in self.rows()]
+
+    def facts(self) -> dict[str, str]:
+        """What a page of details says, by its labels."""
+        read = """facts => Object.fromEntries([...facts.querySelectorAll("div")].map(
+            fact => [fact.children[0].textContent.trim(), fact.children[1].textContent.trim()]))"""
+        facts: dict[str, str] = self.page.locator(".facts").first.evaluate(read)
+        return facts
+
+
+Open = Callable[..., Window]
+"""Opens a window, in which the account of an address has signed in; the rest are options of
+playwright's ``new_context``. Without an address nobody has, and its cookies are its own."""
+
+
+@contextlib.contextmanager
+def windows(browser: Browser, stage: Stage) -> Iterator[Open]:
+    """Windows that must have seen no trouble when they are closed."""
+    opened: list[tuple[BrowserContext, Window]] = []
+
+    def open_(email: str = "", **options: Any) -> Window:
+        cookies = stage.cookies.get(email)
+        context = browser.new_context(**{**FRENCH, "storage_state": cookies, **options})
+        window = Window(context.new_page(), stage.base)
+        opened.append((context, window))
+        if email and cookies is None:
+            window.go("/connexion")
+            window.sign_in(email)
+            stage.cookies[email] = context.storage_state()
+        elif email:
+            window.go("/meuble")
+        return window
+
+    try:
+        yield open_
+    finally:
+        for context, _ in opened:
+            context.close()
+    trouble = [line for _, window in opened for line in window.trouble]
+    assert not trouble, "\n".join(trouble)
