@@ -22,12 +22,14 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import provider
 
 from mail6m import __version__
+from mail6m.access.passwords import LEAST, too_weak
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
-from mail6m.model import Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
+from mail6m.model import Act, Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
 from mail6m.shelves.reissue import Reissue
+from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.domains import read_host
@@ -188,6 +190,46 @@ async def message_delete(foundation: Foundation, options: argparse.Namespace) ->
     return {"count": count}
 
 
+async def account_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """Who of a customer's signs in to the console."""
+    await foundation.customers.get(options.customer)
+    accounts = await Accounts(foundation.pool).all(options.customer)
+    return [_account(account) for account in accounts]
+
+
+async def account_password(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """An account gets another password; its sessions end."""
+    accounts, account = await _account_of(foundation, options.email)
+    password = sys.stdin.readline().rstrip("\n")
+    if too_weak(password, account.email):
+        raise _Wrong(f"the password must have {LEAST} characters at least, and be hard to guess")
+    hashed = argon2.PasswordHasher().hash(password)
+    by = _operator(account.customer)
+    await accounts.set_password(
+        by, account.account, hashed, Act.PASSWORD_CHANGED, object_=account.email
+    )
+    return {"email": account.email, "customer": account.customer}
+
+
+async def account_reset_factor(
+    foundation: Foundation, options: argparse.Namespace
+) -> dict[str, Any]:
+    """An account is asked for no second factor any more."""
+    accounts, account = await _account_of(foundation, options.email)
+    by = _operator(account.customer)
+    if not await accounts.turn_totp_off(by, account.account, account.email):
+        raise Refused(f"{account.email} has no second factor")
+    return {"email": account.email, "customer": account.customer}
+
+
+async def _account_of(foundation: Foundation, email: str) -> tuple[Accounts, Account]:
+    accounts = Accounts(foundation.pool)
+    account = await accounts.find(email)
+    if account is None:
+        raise Refused(f"nobody signs in as {email}")
+    return accounts, account
+
+
 def _operator(customer: int) -> By:
     """Who gives these commands, for the customer's audit."""
     return By(customer, "operator", "command line")
@@ -257,6 +299,15 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "cabinet_bytes": customer.cabinet_bytes,
         "cellar_messages": customer.cellar_messages,
         "cellar_bytes": customer.cellar_bytes,
+    }
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "email": account.email,
+        "role": account.role.value,
+        "password": account.password_hash is not None,
+        "second_factor": account.totp_secret is not None,
     }
 
 
@@ -359,6 +410,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
     verb(customer, "list", customer_list)
     verb(customer, "show", customer_show).add_argument("number", type=_number, metavar="N")
+
+    account = verbs("account", "who signs in to the console")
+    one = verb(account, "list", account_list)
+    one.add_argument("--customer", type=_number, required=True, metavar="N")
+    one = verb(account, "password", account_password)
+    one.add_argument("--email", required=True, type=_address)
+    one.add_argument(
+        "--password-stdin", action="store_true", required=True, help="read a line: the password"
+    )
+    one = verb(account, "reset-factor", account_reset_factor)
+    one.add_argument("--email", required=True, type=_address)
 
     domain = verbs("domain", "domains, and where their mail goes on to")
     one = verb(domain, "add", domain_add)

@@ -172,7 +172,7 @@ class Act(enum.StrEnum):
     WHITELIST_REMOVED = "white list entry removed"
     PREFERENCES_CHANGED = "preferences changed"
     PLAN_ORDERED = "plan ordered"
-    PLAN_KEPT = "plan order withdrawn"
+    PLAN_ORDER_WITHDRAWN = "plan order withdrawn"
     PLAN_CHANGED = "plan changed"
     ACCOUNT_ADDED = "account added"
     ACCOUNT_REMOVED = "account removed"
@@ -181,6 +181,10 @@ class Act(enum.StrEnum):
     SECOND_FACTOR_OFF = "second factor off"
     NEW_RECOVERY_CODES = "new recovery codes"
     PASSWORD_CHOSEN = "password chosen"  # noqa: S105 - an act's name
+    PASSWORD_CHANGED = "password changed"  # noqa: S105 - an act's name
+    PASSWORD_LINK_SENT = "password link sent"  # noqa: S105 - an act's name
+    WRONG_PASSWORD = "wrong password"  # noqa: S105 - an act's name
+    INVITATION_SENT = "invitation sent"
 
 
 class TlsPolicy(enum.StrEnum):

@@ -26,6 +26,8 @@ class Settings:
     """Twisted server endpoints for MX traffic."""
     web: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
     """Twisted server endpoints for the console, the metrics and the health page."""
+    console_url: str | None = None
+    """Where browsers reach the console, for links in letters; without it, --web if a loopback."""
     mx: tuple[str, ...] = ()
     """The names that customers' MX records point at; without one, the hostname."""
     trusted_proxy: tuple[str, ...] = ()

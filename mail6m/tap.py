@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import re
 import resource
 import socket
 import sys
@@ -12,12 +13,13 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import IO, Any, cast
 from uuid import UUID, uuid4
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -30,13 +32,15 @@ from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
 from mail6m.content import Budget, Content
+from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue, cancel
 from mail6m.delivery.reports import Reports
 from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
 from mail6m.intake import Accepted, Intake, Outgoing
 from mail6m.journal import Journal
-from mail6m.model import HOUSE
+from mail6m.letters import Letters
+from mail6m.model import HOUSE, Host
 from mail6m.names import ClientNames
 from mail6m.reader import Reader
 from mail6m.reception import Reception
@@ -44,6 +48,7 @@ from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import Settings, SettingsError
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.indexer import Indexer
+from mail6m.shelves.plans import PlanChanges
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.catalogue import Catalogue
@@ -55,6 +60,7 @@ from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import Embedded, EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
 from mail6m.storage.migrate import migrate
+from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
 from mail6m.tls import Certificates
@@ -66,12 +72,14 @@ from mail6m.web.guard import Guard
 EMBEDDED = "embedded:"
 _LISTS = {"smtp": "an endpoint", "web": "an endpoint", "mx": "a name", "trusted_proxy": "a network"}
 """Settings that may be given several times, and what each of their values is."""
+_CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
 _PATHS = {"data", "tls_cert", "tls_key"}
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
     "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
     "smtp": "Twisted server endpoint for MX traffic; may be given several times.",
     "web": "Twisted server endpoint for the console; may be given several times.",
+    "console_url": "Where browsers reach the console, for links in letters: https://NAME.",
     "hostname": "The name in the SMTP banner, in Received: and in bounces.",
     "tls_cert": "PEM chain for STARTTLS; read again when it changes.",
     "tls_key": "PEM key for STARTTLS; read again when it changes.",
@@ -215,6 +223,8 @@ def check(settings: Settings) -> Settings:
             ip_network(network)
         except ValueError as error:
             raise SettingsError(f"--trusted-proxy {network}: {error}") from error
+    if settings.console_url is not None and not _CONSOLE_URL.fullmatch(settings.console_url):
+        raise SettingsError(f"--console-url {settings.console_url}: https://NAME is needed")
     if not settings.hostname.isascii() or any(c.isspace() for c in settings.hostname):
         raise SettingsError(f"--hostname {settings.hostname}: an ASCII host name is needed")
     return settings
@@ -289,17 +299,23 @@ class Foundation:
             threads,
         )
 
-    def reports(self, intake: Intake, budget: Budget) -> Reports:
-        """Letters to senders."""
+    def own_mail(self, intake: Intake, budget: Budget) -> OwnMail:
+        """The way into the queue for what Mail6M writes."""
         spool, threshold = self.settings.data / "spool", self.settings.spool_threshold
-        return Reports(
+        return OwnMail(
             self.settings.hostname,
-            self.reader,
             self.directory,
             intake,
             lambda: Content(budget, spool, threshold),
-            _now,
         )
+
+    def reports(self, own: OwnMail) -> Reports:
+        """Letters to senders."""
+        return Reports(self.settings.hostname, self.reader, own, _now)
+
+    def letters(self, own: OwnMail) -> Letters:
+        """Letters to those who use the console."""
+        return Letters(self.settings.hostname, own, _now)
 
     async def revive(self) -> None:
         """Start the embedded database again, should it have died."""
@@ -333,7 +349,8 @@ async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int
     threads = ThreadPool(0, 1, "seal")
     threads.start()
     intake = foundation.intake(_NothingOutgoing(), Journal(foundation.reactor), threads)
-    reports = foundation.reports(intake, Budget(foundation.settings.memory_budget))
+    budget = Budget(foundation.settings.memory_budget)
+    reports = foundation.reports(foundation.own_mail(intake, budget))
     server = await foundation.servers.enlist(f"cancel {uuid4()}")
     try:
         due = await foundation.deliveries.lease_one(server, delivery)
@@ -417,7 +434,8 @@ class Mail6M(Service):
             self._take_slot(),
         )
         intake = foundation.intake(self._queue, journal, self._threads)
-        reports = foundation.reports(intake, self._budget)
+        own_mail = foundation.own_mail(intake, self._budget)
+        reports = foundation.reports(own_mail)
         resolver = createResolver()
         reception = Reception(
             reactor,
@@ -438,7 +456,11 @@ class Mail6M(Service):
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
-        web = Web(journal.registry, self._health, self._measure, *self._console())
+        self._plan_changes = PlanChanges(Plans(foundation.pool), _now)
+        self._calendar = LoopingCall(lambda: ensureDeferred(self._change_plans()))
+        self._calendar.clock = reactor
+        self._calendar.start(60.0)
+        web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         self._up = True
@@ -447,7 +469,7 @@ class Mail6M(Service):
             "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
         )
 
-    def _console(self) -> tuple[Guard, list[object]]:
+    def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object]]:
         foundation, settings = self._foundation, self.settings
         return console(
             Parts(
@@ -459,6 +481,8 @@ class Mail6M(Service):
                 deliveries=foundation.deliveries,
                 directory=foundation.directory,
                 cabinet=foundation.cabinet,
+                letters=foundation.letters(own_mail),
+                console_url=self._console_url,
                 in_thread=deferToThread,
                 clock=_now,
                 mx_names=settings.mx or (settings.hostname,),
@@ -467,6 +491,15 @@ class Mail6M(Service):
                 session_lifetime=settings.session_lifetime,
             )
         )
+
+    def _console_url(self) -> str:
+        """What links in letters begin with; nothing if nobody has said, and it cannot be known."""
+        if self.settings.console_url is not None:
+            return self.settings.console_url.rstrip("/")
+        here: Any = self._web_ports[0].getHost() if self._web_ports else None
+        if not isinstance(here, IPv4Address | IPv6Address) or not ip_address(here.host).is_loopback:
+            return ""
+        return f"http://{Host(here.host, here.port)}"
 
     async def _listen(
         self, endpoints: Sequence[str], factory: Any, ports: list[IListeningPort], what: str
@@ -507,6 +540,13 @@ class Mail6M(Service):
             except Exception as error:  # noqa: BLE001 - the next second may fare better
                 self.log.error("the embedded database does not start: {error}", error=error)
 
+    async def _change_plans(self) -> None:
+        """Change the cabinets whose day has come."""
+        try:
+            await self._plan_changes.apply()
+        except Exception as error:  # noqa: BLE001 - the next minute may fare better
+            self.log.warn("plans wait to be changed: {error}", error=error)
+
     async def _health(self) -> dict[str, Any]:
         try:
             await self._foundation.pool.query("SELECT 1")
@@ -545,8 +585,9 @@ class Mail6M(Service):
         # Together less than the 10 s that the contract allows.
         await _at_most(self._reactor, 3.0, self._factory.shut_down())
         await _at_most(self._reactor, 1.5, ensureDeferred(self._queue.stop()))
-        if self._care.running:
-            self._care.stop()
+        for loop in (self._care, self._calendar):
+            if loop.running:
+                loop.stop()
         self._threads.stop()
         await _at_most(self._reactor, 5.0, ensureDeferred(self._foundation.stop()))
         self.log.info("Mail6M has stopped")

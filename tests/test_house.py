@@ -12,11 +12,11 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 # From the ground up; a module may import from its own floor and from those below.
 FLOORS = [
     {"model", "mail6m"},
-    {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls"}
+    {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls", "zones"}
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},
-    {"intake", "delivery", "reception", "shelves", "access"},
+    {"intake", "delivery", "reception", "shelves", "access", "letters"},
     {"web"},
     {"tap"},
     {"cli"},

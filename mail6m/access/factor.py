@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import secrets
 from datetime import datetime
 
@@ -49,7 +49,10 @@ def _part() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(5))
 
 
-def recovery_hash(code: str) -> bytes:
-    """What is stored of a recovery code, however it is typed."""
+def recovery_hash(key: bytes, code: str) -> bytes:
+    """What is stored of a recovery code, however it is typed.
+
+    It takes a key, since 49 bits are soon tried out by whoever has the table alone.
+    """
     bare = "".join(code.lower().split()).replace("-", "")
-    return hashlib.sha256(b"mail6m recovery " + bare.encode()).digest()
+    return hmac.digest(key, bare.encode("utf-8", "replace"), "sha256")

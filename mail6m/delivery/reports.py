@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
 from twisted.logger import Logger
 
-from mail6m.content import Content
 from mail6m.delivery.bounce import Action, Reported, Returned, report, wants
 from mail6m.delivery.consignment import Consignment, Item
+from mail6m.delivery.own import OwnMail
 from mail6m.delivery.schedule import LIFETIME
-from mail6m.dialogue.address import domain_of
-from mail6m.directory import OWN, Directory
 from mail6m.header import header_end
-from mail6m.intake import Receipt, new_message_id
-from mail6m.model import Client, Envelope, Outcome, Recipient
+from mail6m.model import Outcome
 from mail6m.reader import Reader
 
 LARGEST_HEADER = 65_536
 LARGEST_RETURN = 262_144
 """A content up to this size goes back whole, where the sender asked for it (RET=FULL)."""
-
-
-class Submission(Protocol):
-    """The way in, as seen from here."""
-
-    async def submit(
-        self, customer: int, envelope: Envelope, destination: str, content: Content
-    ) -> Receipt:
-        """Queue a message that Mail6M wrote."""
 
 
 class Reports:
@@ -42,16 +29,12 @@ class Reports:
         self,
         hostname: str,
         reader: Reader,
-        directory: Directory,
-        submission: Submission,
-        new_content: Callable[[], Content],
+        own: OwnMail,
         clock: Callable[[], datetime],
     ) -> None:
         self._hostname = hostname
         self._reader = reader
-        self._directory = directory
-        self._submission = submission
-        self._new_content = new_content
+        self._own = own
         self._clock = clock
 
     async def send(
@@ -93,30 +76,11 @@ class Reports:
             )
             for item, outcome in wanted
         ]
-        name = f"<{new_message_id(int(now.timestamp() * 1000))}@{self._hostname}>"
-        octets = report(returned, reported, self._hostname, now, name)
-        await self._submit(consignment, octets)
-
-    async def _submit(self, consignment: Consignment, octets: bytes) -> None:
-        sender = consignment.envelope.sender
-        content = self._new_content()
-        content.write(octets)
-        envelope = Envelope(
-            "",
-            (Recipient(sender),),
-            Client("127.0.0.1", self._hostname, "", "local"),
-            smtputf8=not sender.isascii(),
-            eightbit=not octets.isascii(),
-        )
-        # A sender may be a customer's own address: then the way there is known.
-        owner = await self._directory.owner(sender)
-        destination = owner.destination if owner is not None and owner.destination else ""
-        receipt = await self._submission.submit(
-            consignment.customer, envelope, destination or OWN + domain_of(sender), content
-        )
+        octets = report(returned, reported, self._hostname, now, self._own.new_name(now))
+        id_ = await self._own.send(consignment.customer, sender, octets)
         self.log.info(
             "{id} reports to=<{sender}> on={message}",
-            id=receipt.id,
+            id=id_,
             sender=sender,
             message=consignment.message,
         )

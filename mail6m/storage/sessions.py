@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mail6m.model import Role
+from mail6m.model import Act, Role
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.pool import Pool, Row, text
 
@@ -35,6 +35,8 @@ _OPEN = audited("""
 _COMPLETE = audited("""
     UPDATE session SET token_hash = %(new)s, complete = true
     WHERE token_hash = %(token)s AND NOT complete RETURNING session_id""")
+
+_ROTATE = "UPDATE session SET token_hash = %s WHERE session_id = %s RETURNING 1"
 
 _LIST = """
 SELECT session_id, created_at, seen_at, client_address, user_agent FROM session
@@ -118,13 +120,17 @@ class Sessions:
             "client": text(by.client),
             "agent": text(agent[:400]),
         }
-        act = "signed in" if complete else "password given"
+        act = Act.SIGNED_IN if complete else Act.PASSWORD_GIVEN
         await self._pool.query(_OPEN, parameters | note(by, act))
 
     async def complete(self, by: By, token_hash: bytes, new_token_hash: bytes) -> bool:
         """The second factor has been given: the session goes on under another token."""
         parameters = {"token": token_hash, "new": new_token_hash}
-        return bool(await self._pool.query(_COMPLETE, parameters | note(by, "signed in")))
+        return bool(await self._pool.query(_COMPLETE, parameters | note(by, Act.SIGNED_IN)))
+
+    async def rotate(self, session: int, new_token_hash: bytes) -> bool:
+        """A session goes on under another token; False if it has just been closed."""
+        return bool(await self._pool.query(_ROTATE, (new_token_hash, session)))
 
     async def all(self, customer: int, account: int) -> list[OpenSession]:
         """An account's sessions, the one used last first."""
@@ -134,7 +140,9 @@ class Sessions:
             for session, created, seen, client, agent in await self._pool.query(_LIST, parameters)
         ]
 
-    async def close(self, by: By, account: int, session: int, act: str = "session closed") -> bool:
+    async def close(
+        self, by: By, account: int, session: int, act: Act = Act.SESSION_CLOSED
+    ) -> bool:
         """End one session of an account; False if it has none of that number."""
         parameters = {"customer": by.customer, "account": account, "session": session}
         return bool(await self._pool.query(_CLOSE, parameters | note(by, act)))
@@ -142,7 +150,7 @@ class Sessions:
     async def close_others(self, by: By, account: int, session: int = 0) -> None:
         """End all sessions of an account but that one."""
         parameters = {"customer": by.customer, "account": account, "session": session}
-        act = note(by, "other sessions closed")
+        act = note(by, Act.OTHER_SESSIONS_CLOSED)
         await self._pool.query(_CLOSE_OTHERS, parameters | act)
 
     async def sweep(self) -> None:

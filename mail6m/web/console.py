@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mail6m import __version__
+from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
+from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.directory import Directory
+from mail6m.letters import Letters
 from mail6m.seal import Keyring
 from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
@@ -19,12 +23,30 @@ from mail6m.storage.audit import Audit
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
+from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
+from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.whitelist import Whitelist
+from mail6m.web.accounts import AccountPages
+from mail6m.web.activity import ActivityPages
 from mail6m.web.cabinet import CabinetPages
+from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
+from mail6m.web.preferences import PreferencesPages
 from mail6m.web.render import Renderer
+from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
+from mail6m.web.whitelist import WhitelistPages
+
+PAGES: tuple[type, ...] = (
+    SignInPages,
+    CabinetPages,
+    WhitelistPages,
+    PreferencesPages,
+    ActivityPages,
+)
+"""The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +61,9 @@ class Parts:
     deliveries: Deliveries
     directory: Directory
     cabinet: Cabinet
+    letters: Letters
+    console_url: Callable[[], str]
+    """Scheme and host that the console is reached by from outside; nothing if not known."""
     in_thread: InThread
     clock: Callable[[], datetime]
     mx_names: Sequence[str]
@@ -54,16 +79,23 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     accounts, audit = Accounts(parts.pool), Audit(parts.pool)
     passwords = Passwords(parts.in_thread)
     signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
+    security = Security(signin, accounts, sessions, passwords, parts.keyring, parts.clock)
+    renderer = Renderer(__version__)
+    links = PasswordLinks(accounts, passwords, parts.letters, renderer, parts.console_url)
     guard = Guard(
         sessions,
-        Renderer(__version__),
+        renderer,
         parts.keyring.secret("console forms"),
         parts.trusted_proxies,
         parts.clock,
     )
     reissue = Reissue(parts.directory, parts.deliveries)
+    plans = Plans(parts.pool)
     pages: list[object] = [
         SignInPages(signin, sessions),
+        ForgottenPages(links),
+        SecurityPages(security, accounts, sessions),
+        AccountPages(accounts, links),
         CabinetPages(
             parts.cabinet,
             parts.archive,
@@ -72,5 +104,10 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.domains,
             parts.mx_names,
         ),
+        WhitelistPages(Whitelist(parts.pool)),
+        PreferencesPages(
+            PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
+        ),
+        ActivityPages(audit, parts.cabinet),
     ]
     return guard, pages

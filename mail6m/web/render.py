@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from importlib import resources
 from typing import Any
 
@@ -17,8 +17,9 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import NullTranslations, Translations
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from mail6m.letters import Letter
 from mail6m.model import Message
 from mail6m.web.menu import MENU
 from mail6m.web.visit import Html, Visit
@@ -48,7 +49,7 @@ def preferred(header: str) -> str:
 
 
 class Renderer:
-    """Makes pages."""
+    """Makes pages, and letters."""
 
     def __init__(self, version: str) -> None:
         self.words = {language: _translations(language) for language in LANGUAGES}
@@ -61,10 +62,23 @@ class Renderer:
         template = self._environments[visit.language].get_template(answer.template)
         return template.render(visit=visit, menu=MENU, **answer.values).encode()
 
+    def letter(self, name: str, language: str, **values: Any) -> Letter:
+        """A letter: its template's first line is the subject, and its paragraphs are the rest.
+
+        A paragraph that is a link alone is a button, for those who read HTML.
+        """
+        known = language if language in self.words else LANGUAGES[0]
+        environment = self._environments[known]
+        text = environment.get_template(f"letters/{name}.txt").render(**values).strip()
+        subject, *paragraphs = re.split(r"\n{2,}", text)
+        frame = environment.get_template("letters/frame.html")
+        html = frame.render(language=known, subject=subject, paragraphs=paragraphs)
+        return Letter(subject, "\n\n".join(paragraphs) + "\n", html)
+
     def _environment(self, language: str) -> Environment:
         environment = Environment(
             loader=PackageLoader("mail6m.web"),
-            autoescape=True,
+            autoescape=select_autoescape(disabled_extensions=("txt",), default=True),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -76,6 +90,7 @@ class Renderer:
         environment.filters |= {
             "moment": texts.moment,
             "clock": texts.clock,
+            "day": texts.day,
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
@@ -126,6 +141,10 @@ class _Texts:
         local = at.astimezone(visit.zone)
         pattern = "EEEE d MMMM yyyy, HH:mm:ss zzz"
         return format_datetime(local, pattern, locale=self._language)
+
+    def day(self, day: date) -> str:
+        """A date alone, in full."""
+        return format_date(day, "d MMMM yyyy", locale=self._language)
 
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""

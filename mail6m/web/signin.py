@@ -5,7 +5,9 @@ from __future__ import annotations
 from wtforms import Form, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
-from mail6m.access.signin import SignIn, TooManyFailures, WrongCode, WrongPassword
+from mail6m.access.brake import TooManyFailures
+from mail6m.access.signin import SignIn, WrongCode, WrongPassword
+from mail6m.model import Act
 from mail6m.storage.sessions import Sessions
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
@@ -94,7 +96,7 @@ class SignInPages:
         """Sign out."""
         if visit.token:
             identity = visit.identity
-            await self._sessions.close(visit.by, identity.account, identity.session, "signed out")
+            await self._sessions.close(visit.by, identity.account, identity.session, Act.SIGNED_OUT)
         return Redirect("/connexion", session="")
 
 

@@ -1,0 +1,89 @@
+"""The brake on guessing, and on letters to people who did not ask for them."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mail6m.storage.accounts import Accounts
+
+WINDOW = 900.0
+"""Seconds in which attempts are counted."""
+LIMITS = {
+    "here": 6,  # passwords, by account and address together
+    "address": 40,  # passwords, by address
+    "account": 60,  # passwords, by account
+    "codes": 10,  # codes of a second factor, by account
+    "letters": 3,  # letters that were asked for, by the address that they go to
+    "asking": 20,  # questions for a letter, by the address that asks
+    "inviting": 30,  # invitations, by customer
+}
+"""How many are let pass."""
+_FORGIVEN = {"here", "codes"}
+"""Counts that a right answer ends; from the others it takes away its own attempt only."""
+
+
+class TooManyFailures(Exception):
+    """Somebody has tried too often; the right answer is not looked at, either."""
+
+
+class Counted(NamedTuple):
+    """What attempts are counted under."""
+
+    kind: str
+    name: str
+
+    @property
+    def key(self) -> bytes:
+        """What is stored: whether there is such an account is not to be read there."""
+        return hashlib.sha256(f"{self.kind} {self.name}".encode("utf-8", "replace")).digest()
+
+
+def guesses(email: str, client: str) -> tuple[Counted, ...]:
+    """What a password for an account, given from an address, is counted under.
+
+    The narrowest comes first: what it stops does not count against the account, so that one
+    address alone cannot lock anybody out.
+    """
+    account, address = email.lower(), network(client)
+    return (
+        Counted("here", f"{account} {address}"),
+        Counted("address", address),
+        Counted("account", account),
+    )
+
+
+def network(client: str) -> str:
+    """Whom an address belongs to: one who has an IPv6 address has 2^64 of them."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:  # as a socket for both shows IPv4
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
+
+
+class Brake:
+    """Counts attempts, and stops those who try too often."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    async def attempt(self, *counted: Counted) -> None:
+        """Count an attempt before it is made. Raises `TooManyFailures`."""
+        for one in counted:
+            if await self._accounts.attempt(one.key, WINDOW) > LIMITS[one.kind]:
+                raise TooManyFailures
+
+    async def succeeded(self, counted: Iterable[Counted]) -> None:
+        """The attempt was a good one."""
+        for one in counted:
+            if one.kind in _FORGIVEN:
+                await self._accounts.forgive(one.key)
+            else:
+                await self._accounts.take_back(one.key)
