@@ -52,6 +52,7 @@ def duchemin(stage: Stage, letters: list[Letter]) -> Company:
     """A company with mail, which tests look at and leave as it is."""
     company = stage.company("Duchemin", DOMAIN)
     stage.send(reversed(letters))
+    stage.index(company)
     stage.sql(
         "UPDATE message SET spam = subject LIKE '%%GAGN%%' WHERE customer_id = %s",
         (company.number,),

@@ -74,6 +74,11 @@ class Stage:
                 count += 1
         self.arrived(before + count)
 
+    def index(self, company: Company) -> None:
+        """Wait until all that has come in can be found: an operator's search does."""
+        words = ("--customer", str(company.number), "--subject", "Garage")
+        self.server.command("message", "list", *words)
+
     def arrived(self, count: int) -> None:
         """Wait until the machine has so many messages."""
         if not self.sink.wait_for(lambda arrivals: len(arrivals) >= count, PATIENCE):

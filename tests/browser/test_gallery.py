@@ -1,0 +1,220 @@
+"""Every page, in every state that looks different, at two widths, by day and by night.
+
+Each is photographed into the folder that the run names at its end, and judged: by axe-core in all
+four views, by html-validate, and by what the browser itself complained of. A page that no scene
+shows is one that nobody has looked at: the first test finds it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Response
+
+import mail6m.web
+from mail6m.web.routes import Access, Route, routes_of
+from tests.browser.judges import Axe, HtmlJudge, install
+from tests.browser.letters import HOSTILE, LONG, SECRET
+from tests.browser.stage import Company, Stage, Window, windows
+
+VIEWS = [(width, theme) for width in (390, 1280) for theme in ("light", "dark")]
+
+
+def console_routes() -> list[Route]:
+    """Every route of every group of pages in ``mail6m.web``."""
+    found = {}
+    for module in pkgutil.iter_modules(mail6m.web.__path__, "mail6m.web."):
+        for _, pages in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            for route, _ in routes_of(pages):
+                found[route.method, route.rule] = route
+    return list(found.values())
+
+
+PAGES = {route.rule: route for route in console_routes() if route.method == "GET"}
+
+
+@dataclass
+class Hall:
+    """Who may be in front of a page."""
+
+    stage: Stage
+    duchemin: Company
+    windows: dict[str, Window] = field(default_factory=dict)
+    totp: str = ""
+    """The secret of the company whose administrator has a second factor."""
+
+    def ids(self, *subjects: str) -> str:
+        """A query that names messages of Duchemin's."""
+        rows = self.stage.sql(
+            "SELECT message_id FROM message WHERE customer_id = %s AND subject = ANY (%s)",
+            (self.duchemin.number, list(subjects)),
+        )
+        return "&".join(f"id={row[0]}" for row in rows)
+
+
+Reach = Callable[[Hall, Window], Response]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A page in one of its states: who sees it, and how they come there."""
+
+    name: str
+    rule: str
+    """The page of the console that it shows; empty for one that answers an act or a mistake."""
+    who: str
+    reach: Reach
+
+
+def at(path: str) -> Reach:
+    """Simply by its address."""
+    return lambda hall, window: window.go(path)
+
+
+def chosen(button: str, *subjects: str) -> Reach:
+    """By a button below the cabinet's list."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        window.go("/meuble")
+        window.choose(*subjects)
+        return window.click(button)
+
+    return reach
+
+
+def sent(path: str, button: str, **fields: str) -> Reach:
+    """By a form that is filled in and sent as it is, whatever the browser thinks of it."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        window.go(path)
+        send = window.page.locator("main").get_by_role("button", name=button, exact=True).first
+        form = send.locator("xpath=ancestor::form")
+        form.evaluate("form => { form.noValidate = true }")
+        for name, value in fields.items():
+            form.locator(f"[name={name}]").fill(value)
+        with window.page.expect_navigation() as navigation:
+            send.click()
+        return navigation.value
+
+    return reach
+
+
+def details(*subjects: str) -> Reach:
+    """Details of messages."""
+    return lambda hall, window: window.go(f"/details?{hall.ids(*subjects)}")
+
+
+SCENES = [
+    # Connexion
+    Scene("connexion", "/connexion", "nobody", at("/connexion")),
+    Scene(
+        "connexion-refusee", "", "nobody",
+        sent("/connexion", "Se connecter", email="qui@example.org", password="armoire"),
+    ),
+    Scene("connexion-incomplete", "", "nobody", sent("/connexion", "Se connecter", email="a@b.c")),
+    Scene("connexion-en-anglais", "", "englishman", at("/connexion")),
+    # Meuble
+    Scene("meuble", "/meuble", "administrator", at("/meuble")),
+    Scene("meuble-page-5", "", "administrator", at("/meuble?page=5")),
+    Scene("meuble-lecteur", "", "reader", at("/meuble")),
+    Scene("meuble-vide", "", "newcomer", at("/meuble")),
+    Scene("meuble-aucun-choix", "", "administrator", chosen("Supprimer")),
+    Scene("supprimer", "", "administrator", chosen("Supprimer", "Garage", LONG, HOSTILE)),
+    Scene("emissions", "/emissions", "administrator", chosen("Emettre", "Garage", LONG)),
+    Scene(
+        "emissions-remises", "", "administrator",
+        lambda hall, window: window.go(f"/emissions?{hall.ids('Notes de frais.')}"),
+    ),
+    Scene("details", "/details", "administrator", details("Notes de frais.")),
+    Scene("details-plusieurs", "", "administrator", details(LONG, HOSTILE)),
+    Scene("details-lecteur", "", "reader", details("Notes de frais.")),
+    # Recherche
+    Scene("recherche", "/recherche", "administrator", at("/recherche")),
+    Scene("recherche-trouve", "", "administrator", at("/recherche?sender=belga.com&subject=cafe")),
+    Scene("recherche-suite", "", "administrator", at("/recherche?subject=n%C2%B0")),
+    Scene("recherche-rien", "", "administrator", at("/recherche?subject=introuvable")),
+    Scene(
+        "recherche-date-fausse", "", "administrator",
+        at("/recherche?subject=garage&since=hier&until=2005-02-30"),
+    ),
+    # Mistakes
+    Scene("introuvable", "", "administrator", at("/details?id=non")),
+    Scene("introuvable-inconnu", "", "nobody", at("/rien")),
+]  # fmt: skip
+"""Pages that are reached by their address alone, and look the same to all, need no scene."""
+
+_SHOWN = {scene.rule for scene in SCENES}
+SCENES += [
+    Scene(rule.strip("/").replace("/", "-"), rule, "nobody" if route.access is Access.PUBLIC
+          else "administrator", at(rule))
+    for rule, route in PAGES.items()
+    if rule not in _SHOWN and rule != "/" and "<" not in rule
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iterator[Hall]:
+    """Windows of everybody."""
+    hall = Hall(stage, duchemin)
+    with windows(browser, stage) as open_window:
+        hall.windows = {
+            "nobody": open_window(),
+            "englishman": open_window(locale="en-GB"),
+            "administrator": open_window(duchemin.email),
+            "reader": open_window(reader),
+            "newcomer": open_window(stage.company("Nouveau").email),
+        }
+        yield hall
+
+
+@pytest.fixture(scope="module")
+def axe() -> Axe:
+    """axe-core."""
+    install()
+    return Axe()
+
+
+@pytest.fixture(scope="module")
+def html_judge() -> Iterator[HtmlJudge]:
+    """html-validate."""
+    install()
+    with HtmlJudge() as judge:
+        yield judge
+
+
+def test_every_page_is_shown() -> None:
+    """No page of the console is without a scene; only ``/`` is, which leads on at once."""
+    shown = {scene.rule for scene in SCENES} - {""}
+    assert shown == set(PAGES) - {"/"}
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_page(hall: Hall, axe: Axe, html_judge: HtmlJudge, shots: Path, scene: Scene) -> None:
+    """It stands what axe-core, html-validate, its CSP and its width ask, and keeps the secret."""
+    window = hall.windows[scene.who]
+    page = window.page
+    page.set_viewport_size({"width": 1280, "height": 900})
+    response = scene.reach(hall, window)
+    html = response.text()
+    if scene.rule:
+        assert (response.status, window.path.partition("?")[0]) == (200, scene.rule)
+    faults = html_judge.faults(html)
+    if SECRET in html:
+        faults.append("the content of a message")
+    for width, theme in VIEWS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        view = f"{scene.name}-{width}-{theme}"
+        page.screenshot(path=shots / f"{view}.png", full_page=True, animations="disabled")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            faults.append(f"{view}: it is wider than the window")
+        faults += [f"{view}: {fault}" for fault in axe.faults(page)]
+    faults += window.trouble
+    window.trouble.clear()
+    assert not faults, "\n".join(dict.fromkeys(faults))
