@@ -1,0 +1,593 @@
+"""A browser without a screen, and the whole console on a real PostgreSQL for it to look at."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cache, partial
+from html import unescape
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+import psycopg2
+import pytest
+from argon2 import PasswordHasher
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.names.error import DNSNameError
+
+from mail6m.access.signin import new_token, token_hash
+from mail6m.directory import Directory
+from mail6m.model import Summary
+from mail6m.seal import Keyring
+from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.indexer import Indexer
+from mail6m.storage.archive import Archive
+from mail6m.storage.catalogue import Catalogue
+from mail6m.storage.customers import Customers
+from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.domains import Domains
+from mail6m.web.app import Web
+from mail6m.web.console import PAGES, Parts, console
+from mail6m.web.guard import Guard
+from mail6m.web.routes import Access, Route, routes_of
+from tests.reactor_thread import run, the_reactor
+from tests.stored import NOON, NOWHERE, new_message, new_pool
+
+PASSWORD = "tiroir-malle-armoire"
+"""Every account's."""
+NEW_PASSWORD = "cave-archiviste-DVD-2005"
+MASTER = bytes(range(32, 64))
+ROUTES: Sequence[Route] = [route for pages in PAGES for route, _ in routes_of(pages)]
+"""Every route that there is."""
+
+_TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
+
+
+def named(route: Route) -> str:
+    """What a test calls a route."""
+    return f"{route.method} {route.rule}"
+
+
+# The console
+
+
+class Letterbox:
+    """Where the console's letters go (as `mail6m.letters.Letters`)."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[str, Any]] = []
+
+    async def send(self, customer: int, to: str, letter: Any) -> None:
+        """Keep it."""
+        self.letters.append((to, letter))
+
+
+class Nowhere:
+    """A resolver that knows no name (as `twisted.names`'), so that no test asks the world."""
+
+    def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
+        if not name.startswith("lookup"):
+            raise AttributeError(name)
+        return lambda *_args, **_named: fail(DNSNameError("no such name"))
+
+
+@dataclass
+class Console:
+    """A console that listens on a loopback port."""
+
+    dsn: str
+    port: int
+    guard: Guard
+    web: Web
+    indexer: Indexer
+    archive: Archive
+    letterbox: Letterbox
+    database: Any
+    """A connection of the test's own."""
+
+    def ask(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement."""
+        with self.database.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def browser(self, **headers: str) -> Browser:
+        """A new browser; ``headers`` go with each of its requests."""
+        return Browser(self.port, {name.replace("_", "-"): headers[name] for name in headers})
+
+    def catch_up(self) -> None:
+        """Write what a search would write, so that it changes nothing any more."""
+        run(self.indexer.catch_up)
+
+
+@contextmanager
+def listening(
+    dsn: str,
+    *,
+    proxies: Sequence[str] = (),
+    more_pages: Sequence[object] = (),
+    idle: float = 3_600.0,
+    lifetime: float = 43_200.0,
+) -> Iterator[Console]:
+    """The console on a database."""
+    reactor = the_reactor()
+    with new_pool(dsn, 4, 10.0) as pool:
+        keyring, domains, customers = Keyring(MASTER), Domains(pool), Customers(pool)
+        catalogue, archive = Catalogue(pool), Archive(pool, dsn, 10.0)
+        indexer, letterbox = Indexer(reactor, catalogue), Letterbox()
+        available: dict[str, Any] = {
+            "pool": pool,
+            "reactor": reactor,
+            "keyring": keyring,
+            "customers": customers,
+            "domains": domains,
+            "archive": archive,
+            "deliveries": Deliveries(pool),
+            "directory": Directory(reactor, domains, customers, keyring, "mail6m.test", None),
+            "cabinet": Cabinet(catalogue, indexer, lambda: datetime.now(UTC)),
+            "letters": letterbox,
+            "console_url": lambda: "https://console.mail6m.test",
+            "resolver": Nowhere(),
+            "in_thread": partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+            "clock": lambda: datetime.now(UTC),
+            "hostname": "mail6m.test",
+            "mx_names": ["mx1.mail6m.test", "mx2.mail6m.test"],
+            "trusted_proxies": [ip_network(proxy) for proxy in proxies],
+            "session_idle": idle,
+            "session_lifetime": lifetime,
+        }
+        parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
+
+        async def listen() -> tuple[Guard, Web, Any]:
+            guard, pages = console(parts)
+            web = Web(CollectorRegistry(), _health, _measure, guard, [*pages, *more_pages])
+            return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
+
+        guard, web, port = run(listen)
+        database = None
+        if dsn != NOWHERE:
+            database = psycopg2.connect(dsn)
+            database.autocommit = True
+        try:
+            yield Console(
+                dsn, port.getHost().port, guard, web, indexer, archive, letterbox, database
+            )
+        finally:
+            if database is not None:
+                database.close()
+
+            async def close() -> None:
+                await (port.stopListening() or succeed(None))
+
+            run(close)
+            archive.close()
+
+
+async def _health() -> dict[str, Any]:
+    return {"ok": True}
+
+
+async def _measure() -> None:
+    pass
+
+
+# The browser
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: dict[str, str]
+    """By lower-case name."""
+    cookies: list[str]
+    """Set-Cookie fields."""
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """What somebody reads, its entities resolved."""
+        return unescape(self.body.decode("utf-8", "replace"))
+
+    @property
+    def location(self) -> str:
+        """Where it leads to."""
+        return self.headers.get("location", "")
+
+
+class Browser:
+    """Keeps cookies, and remembers the CSRF token of the last page that had one."""
+
+    def __init__(self, port: int, headers: dict[str, str]) -> None:
+        self.port = port
+        self.headers = headers
+        self.cookies: dict[str, str] = {}
+        self.token = ""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Page:
+        """One request, as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = self.headers | (headers or {})
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        try:
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            read = response.read()
+        finally:
+            connection.close()
+        page = Page(
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            [value for name, value in response.getheaders() if name.lower() == "set-cookie"],
+            read,
+        )
+        for cookie in page.cookies:
+            self._keep(cookie)
+        if found := _TOKEN.search(read.decode("utf-8", "replace")):
+            self.token = unescape(found[1])
+        return page
+
+    def _keep(self, cookie: str) -> None:
+        pair, *attributes = (part.strip() for part in cookie.split(";"))
+        name, _, value = pair.partition("=")
+        if not value or "Max-Age=0" in attributes:
+            self.cookies.pop(name, None)
+        else:
+            self.cookies[name] = value
+
+    def get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Page:
+        """Look at a page."""
+        return self.request("GET", path + ("?" + urlencode(query) if query else ""))
+
+    def post(
+        self,
+        path: str,
+        form: Sequence[tuple[str, str]] = (),
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Page:
+        """Send a form, with the token that a page of ours has, or with another or none ("")."""
+        if token is None:
+            token = self.any_token()
+        typed = [*form, ("csrf", token)] if token else form
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.request("POST", path, urlencode(typed).encode(), kind | (headers or {}))
+
+    def any_token(self) -> str:
+        """A token that holds for every form of this browser's now."""
+        page = self.get("/connexion")
+        if page.status == 303:  # it has a session
+            self.get(page.location)
+        return self.token
+
+    def sign_in(self, email: str, password: str = PASSWORD, then: str = "") -> Page:
+        """Through the form."""
+        self.get("/connexion")
+        form = [("email", email), ("password", password), ("suite", then)]
+        return self.post("/connexion", form, token=self.token)
+
+    def enter(self, at: Console, account: tuple[int, int], *, complete: bool = True) -> int:
+        """Have a session without the form; its number."""
+        token = new_token()
+        self.cookies["mail6m-session"] = token
+        return new_session(at, account, token, complete=complete)
+
+
+# Two customers and what they have
+
+
+@cache
+def password_hash() -> str:
+    """What is stored of `PASSWORD`."""
+    return PasswordHasher().hash(PASSWORD)
+
+
+def new_session(at: Console, account: tuple[int, int], token: str, *, complete: bool = True) -> int:
+    """A session of an account's; its number."""
+    [[number]] = at.ask(
+        "INSERT INTO session (token_hash, customer_id, account_id, complete, client_address,"
+        " user_agent) VALUES (%s, %s, %s, %s, '192.0.2.44', 'Firefox') RETURNING session_id",
+        token_hash(token),
+        *account,
+        complete,
+    )
+    return int(number)
+
+
+@dataclass(frozen=True)
+class House:
+    """A customer with something of everything; nobody else's has its word in it."""
+
+    word: str
+    number: int
+    company: str
+    domain: str
+    claim: str
+    listed: str
+    """Its entry in the white list."""
+    admin: tuple[int, int]
+    reader: tuple[int, int]
+    invited: tuple[int, int]
+    """Who has no password yet."""
+    admin_email: str
+    reader_email: str
+    invited_email: str
+    session: int
+    """A session of the administrator's that nobody uses."""
+    letter: str
+    """The token of a letter to the reader."""
+    messages: list[UUID]
+    deliveries: list[str] = field(default_factory=list)
+    """As `Delivery.id` writes them."""
+    secrets: list[str] = field(default_factory=list)
+    """What no other customer may read anywhere."""
+
+
+_numbers = itertools.count(1)
+
+
+def new_house(at: Console) -> House:
+    """A customer in the database of a console."""
+    word = f"mot{next(_numbers)}z"
+    [[number]] = at.ask("SELECT nextval('customer_number')::integer")
+    key = Keyring(MASTER).new_wrapped_key(number)
+    company, domain = f"Société {word}", f"{word}.example.org"
+    at.ask(
+        "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
+        " VALUES (%s, %s, 'tiroir', 2000000000, %s)",
+        number,
+        company,
+        key,
+    )
+    at.ask(
+        "INSERT INTO preferences (customer_id, last_name, first_name, phone, email, address, city,"
+        " cabinet_rows) VALUES (%s, %s, %s, %s, %s, %s, %s, 2)",
+        number,
+        *(f"{part}-{word}" for part in ("nom", "prenom", "tel")),
+        f"contact@{domain}",
+        *(f"{part}-{word}" for part in ("rue", "ville")),
+    )
+    emails = [f"{name}@{domain}" for name in ("georges", "lucie", "paul")]
+    accounts = [
+        (
+            number,
+            at.ask(
+                "INSERT INTO account (customer_id, email, role, password_hash)"
+                " VALUES (%s, %s, %s, %s) RETURNING account_id",
+                number,
+                email,
+                role,
+                None if email.startswith("paul") else password_hash(),
+            )[0][0],
+        )
+        for email, role in zip(emails, ("administrator", "reader", "reader"), strict=True)
+    ]
+    at.ask("INSERT INTO domain VALUES (%s, %s, '{127.0.0.1:9}')", number, domain)
+    claim, listed, letter = f"claim-{word}.example.net", f"ami-{word}.example.net", new_token()
+    at.ask(
+        "INSERT INTO domain_claim (customer_id, name, token, hosts, tls)"
+        " VALUES (%s, %s, %s, '{127.0.0.1:9}', 'opportunistic')",
+        number,
+        claim,
+        f"jeton-{word}",
+    )
+    at.ask("INSERT INTO whitelist (customer_id, domain) VALUES (%s, %s)", number, listed)
+    at.ask(
+        "INSERT INTO password_token (token_hash, customer_id, account_id, expires_at)"
+        " VALUES (%s, %s, %s, now() + interval '1 hour')",
+        token_hash(letter),
+        *accounts[1],
+    )
+    at.ask(
+        "INSERT INTO audit (customer_id, account, client_address, act, object)"
+        " VALUES (%s, %s, '192.0.2.9', 'whitelist entry added', %s)",
+        number,
+        emails[0],
+        f"objet-{word}",
+    )
+    messages = [
+        new_message(
+            number,
+            milliseconds=NOON + position * 60_000,
+            sender=f"anne{position}@expediteur-{word}.example",
+            recipients=(f"marie{position}@{domain}",),
+            destination=domain,
+            summary=Summary(
+                f"Anne {word} <anne@expediteur-{word}.example>",
+                f"Marie <marie{position}@{domain}>",
+                f"Sujet {position} {word}",
+                f"<{position}@{word}.example>",
+            ),
+        )
+        for position in range(5)
+    ]
+    run(lambda: at.archive.store(messages, 0))
+    at.ask(
+        "UPDATE delivery SET last_reply = %s, attempts = 3,"
+        " next_attempt_at = now() + interval '1 hour' WHERE customer_id = %s",
+        f"451 reponse-{word}",
+        number,
+    )
+    session = new_session(at, accounts[0], new_token())
+    at.ask(
+        "UPDATE session SET user_agent = %s WHERE session_id = %s",
+        f"Firefox-{word}",
+        session,
+    )
+    at.catch_up()
+    return House(
+        word, number, company, domain, claim, listed, *accounts, *emails, session, letter,
+        [message.id for message in messages],
+        [f"{number}-{message.id}-0" for message in messages],
+        secrets=[
+            company, *emails, listed, claim, f"jeton-{word}", f"objet-{word}", f"nom-{word}",
+            f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
+            f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
+            f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+        ],
+    )  # fmt: skip
+
+
+def dump(at: Console, customer: int | None = None) -> list[str]:
+    """Every row of every table, or a customer's; but not when a session was used, or has to say."""
+    tables = at.ask(
+        "SELECT table_name, bool_or(column_name = 'customer_id') FROM information_schema.columns"
+        " JOIN information_schema.tables USING (table_schema, table_name)"
+        " WHERE table_schema = 'public' AND table_type = 'BASE TABLE' GROUP BY table_name"
+    )
+    of = "" if customer is None else f" WHERE customer_id = {customer}"
+    rows = " UNION ALL ".join(
+        f"SELECT '{table} ' || (to_jsonb(t) - 'seen_at' - 'notices')::text FROM {table} t{of}"  # noqa: S608 - tables of ours, and a number
+        for table, owned in tables
+        if owned or customer is None
+    )
+    return sorted(row for [row] in at.ask(rows))
+
+
+# What stands in for the variables and fields of a route
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A request that names a house's objects, as the house's administrator may send it."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    """The path's variables."""
+    fields: Sequence[tuple[str, object]] = ()
+    """The query of a page, the form of an act."""
+    own: int | None = None
+    """The status that the house's administrator gets, if it is neither 200 nor 303."""
+    foreign: int | None = None
+    """The status that another customer's administrator gets, if it names what is the house's."""
+    bearer: bool = False
+    """It names a secret that lets in whoever has it."""
+
+
+def path_of(route: Route, sample: Sample) -> str:
+    """The route's rule with its variables filled in."""
+    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", lambda m: str(sample.values[m[1]]), route.rule)
+
+
+def sent(sample: Sample) -> list[tuple[str, str]]:
+    """Its fields as they are typed."""
+    return [(name, str(value)) for name, value in sample.fields]
+
+
+_BACK = ("retour", "/recherche?subject=a")
+
+SAMPLES: dict[str, Callable[[House], Sample]] = {
+    "GET /": lambda _: Sample(),
+    "GET /connexion": lambda _: Sample(fields=[("suite", "/recherche?subject=a")]),
+    "POST /connexion": lambda h: Sample(
+        fields=[("email", f"nul@{h.word}"), ("password", "not this one"), ("suite", "/meuble")],
+        own=403,
+    ),
+    "GET /connexion/code": lambda _: Sample(),
+    "POST /connexion/code": lambda _: Sample(fields=[("code", "123456")]),
+    "POST /deconnexion": lambda _: Sample(),
+    "GET /meuble": lambda _: Sample(fields=[("page", 2)]),
+    "GET /recherche": lambda h: Sample(
+        fields=[("subject", "sujet"), ("page", 2), ("avant", h.messages[3])]
+    ),
+    "GET /details": lambda h: Sample(
+        fields=[("id", h.messages[0]), ("id", h.messages[1]), _BACK], foreign=404
+    ),
+    "POST /meuble/details": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
+    "POST /meuble/emettre": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
+    "GET /emissions": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=404),
+    "POST /meuble/supprimer": lambda h: Sample(
+        fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
+    ),
+    "GET /liste-blanche": lambda _: Sample(),
+    "POST /liste-blanche": lambda h: Sample(fields=[("entry", f"nouveau-{h.word}.example.net")]),
+    "POST /liste-blanche/effacer": lambda h: Sample(fields=[("domaine", h.listed)], foreign=404),
+    "GET /preferences": lambda _: Sample(),
+    "POST /preferences": lambda h: Sample(
+        fields=[
+            ("company", f"Autre {h.word}"),
+            ("email", f"autre@{h.domain}"),
+            ("cabinet_rows", 30),
+            ("search_rows", 40),
+            ("plan", "malle"),
+            ("language", "fr"),
+            ("time_zone", "Europe/Paris"),
+        ],
+    ),
+    "GET /activite": lambda _: Sample(fields=[("page", 1)]),
+    "GET /comptes": lambda _: Sample(),
+    "POST /comptes": lambda h: Sample(
+        fields=[("email", f"nouveau@{h.domain}"), ("role", "reader")]
+    ),
+    "POST /comptes/inviter": lambda h: Sample(fields=[("compte", h.invited[1])], foreign=404),
+    "POST /comptes/role": lambda h: Sample(
+        fields=[("compte", h.reader[1]), ("role", "administrator")], foreign=404
+    ),
+    "POST /comptes/supprimer": lambda h: Sample(
+        fields=[("compte", h.reader[1]), ("sur", "oui")], foreign=404
+    ),
+    "GET /oubli": lambda _: Sample(),
+    "POST /oubli": lambda h: Sample(fields=[("email", h.reader_email)], bearer=True),
+    "GET /oubli/envoi": lambda _: Sample(),
+    "GET /mot-de-passe": lambda h: Sample(fields=[("jeton", h.letter)], bearer=True),
+    "POST /mot-de-passe": lambda h: Sample(
+        fields=[("jeton", h.letter), ("new", NEW_PASSWORD), ("again", NEW_PASSWORD)], bearer=True
+    ),
+    "GET /securite": lambda _: Sample(),
+    "POST /securite/mot-de-passe": lambda _: Sample(
+        fields=[("current", PASSWORD), ("new", NEW_PASSWORD), ("again", NEW_PASSWORD)]
+    ),
+    "POST /securite/activer": lambda _: Sample(),
+    "GET /securite/code": lambda _: Sample(),
+    "POST /securite/code": lambda _: Sample(fields=[("current", PASSWORD), ("code", "123456")]),
+    "GET /securite/codes-de-secours": lambda _: Sample(),
+    "POST /securite/codes-de-secours": lambda _: Sample(fields=[("current", PASSWORD)]),
+    "GET /securite/desactiver": lambda _: Sample(),
+    "POST /securite/desactiver": lambda _: Sample(
+        fields=[("current", PASSWORD), ("code", "123456")]
+    ),
+    "POST /securite/sessions/fermer": lambda h: Sample(
+        fields=[("session", h.session)], foreign=404
+    ),
+    "POST /securite/sessions/fermer-les-autres": lambda _: Sample(),
+}
+"""By method and rule. A new route needs one here, with what it may name of a customer's objects."""
+
+
+def sample_of(route: Route, house: House) -> Sample:
+    """A request to a route; fails with what to do for a route that has none yet."""
+    make = SAMPLES.get(named(route))
+    assert make is not None, (
+        f"no sample for {named(route)}: add one to SAMPLES in tests/console_client.py, which names"
+        " a customer's objects in every variable and field that can name one, so that the walks"
+        " over all routes try it as a stranger, as a reader, and as another customer"
+    )
+    sample = make(house)
+    variables = set(re.findall(r"<(?:[^<>:]+:)?([^<>]+)>", route.rule))
+    assert variables == set(sample.values), f"{named(route)} has variables {variables}"
+    return sample
+
+
+def walk(access: Access | None = None, method: str | None = None) -> list[Any]:
+    """Routes as parameters of a test, by name."""
+    return [
+        pytest.param(route, id=named(route))
+        for route in ROUTES
+        if access in (None, route.access) and method in (None, route.method)
+    ]
