@@ -89,6 +89,7 @@ class Guard:
         if origin.secure:
             request.setHeader("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
         request.setHeader("cache-control", "no-store")
+        request.responseHeaders.removeHeader("server")  # its version is nobody's business
         if request.method not in (b"GET", b"HEAD", b"POST"):
             request.setHeader("allow", "GET, HEAD, POST")
             return self.refuse(request, 405)
