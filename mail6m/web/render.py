@@ -144,7 +144,9 @@ class _Texts:
 
     def day(self, day: date) -> str:
         """A date alone, in full."""
-        return format_date(day, "d MMMM yyyy", locale=self._language)
+        first = self._language == "fr" and day.day == 1
+        pattern = "d'er' MMMM yyyy" if first else "d MMMM yyyy"
+        return format_date(day, pattern, locale=self._language)
 
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
 from mail6m.model import Role
 from mail6m.storage.audit import By
 from mail6m.storage.sessions import Identity
+from mail6m.zones import zone_of
 
 
 class NotFound(Exception):
@@ -134,10 +135,7 @@ class Visit:
     @property
     def zone(self) -> ZoneInfo:
         """The customer's time zone."""
-        try:
-            return ZoneInfo(self._identity.time_zone if self._identity else "Europe/Paris")
-        except (ZoneInfoNotFoundError, ValueError):
-            return ZoneInfo("UTC")
+        return zone_of(self._identity.time_zone if self._identity else "Europe/Paris")
 
     def _(self, message: str) -> str:
         """A French text in the visitor's language."""

@@ -1,0 +1,118 @@
+"""Activité: who did what, when, from where, on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+from uuid import UUID
+
+from mail6m.model import Act
+from mail6m.shelves.cabinet import Cabinet
+from mail6m.storage.audit import Audit, Entry
+from mail6m.web.menu import N_
+from mail6m.web.pager import numbered
+from mail6m.web.preferences import LABELS
+from mail6m.web.routes import Access, page
+from mail6m.web.visit import Answer, Html, Visit
+
+ROWS = 50
+MOST = 20_000
+"""Acts that can be paged to, the newest ones; a step to the last page stays a matter of
+milliseconds."""
+_SHOWN = 3
+"""Ids that are shown of one act on many messages."""
+
+ACTS = {
+    Act.SIGNED_IN: N_("Connexion"),
+    Act.PASSWORD_GIVEN: N_("Mot de passe donné, code attendu"),
+    Act.SIGN_IN_FAILED: N_("Connexion refusée"),
+    Act.WRONG_CODE: N_("Code refusé"),
+    Act.SIGNED_OUT: N_("Déconnexion"),
+    Act.SESSION_CLOSED: N_("Session fermée"),
+    Act.OTHER_SESSIONS_CLOSED: N_("Autres sessions fermées"),
+    Act.RECOVERY_CODE_USED: N_("Code de secours utilisé"),
+    Act.MESSAGE_REISSUED: N_("Message ré-émis"),
+    Act.MESSAGES_DELETED: N_("Messages supprimés"),
+    Act.WHITELIST_ADDED: N_("Entrée ajoutée à la liste blanche"),
+    Act.WHITELIST_REMOVED: N_("Entrée effacée de la liste blanche"),
+    Act.PREFERENCES_CHANGED: N_("Préférences changées"),
+    Act.PLAN_ORDERED: N_("Changement de meuble demandé"),
+    Act.PLAN_ORDER_WITHDRAWN: N_("Changement de meuble abandonné"),
+    Act.PLAN_CHANGED: N_("Meuble changé"),
+    Act.ACCOUNT_ADDED: N_("Compte ajouté"),
+    Act.ACCOUNT_REMOVED: N_("Compte supprimé"),
+    Act.ROLE_CHANGED: N_("Rôle changé"),
+    Act.SECOND_FACTOR_ON: N_("Second facteur activé"),
+    Act.SECOND_FACTOR_OFF: N_("Second facteur désactivé"),
+    Act.NEW_RECOVERY_CODES: N_("Nouveaux codes de secours"),
+    Act.PASSWORD_CHOSEN: N_("Mot de passe choisi"),
+    Act.PASSWORD_CHANGED: N_("Mot de passe changé"),
+    Act.PASSWORD_LINK_SENT: N_("Lien pour un mot de passe envoyé"),
+    Act.WRONG_PASSWORD: N_("Mot de passe refusé"),
+    Act.INVITATION_SENT: N_("Invitation envoyée"),
+}
+"""What the acts are called, in French."""
+_LABELS = {act.value: label for act, label in ACTS.items()}
+
+
+class Line(NamedTuple):
+    """An act as it is shown, in the visitor's language."""
+
+    entry: Entry
+    act: str
+    object: str
+    """What it was done to, if not to messages."""
+    messages: list[tuple[UUID, bool]]
+    """Ids of messages that it was done to, and whether there are details of them."""
+    more: int
+    """Messages beyond these."""
+
+
+class ActivityPages:
+    """The audit, for administrators."""
+
+    def __init__(self, audit: Audit, cabinet: Cabinet) -> None:
+        self._audit = audit
+        self._cabinet = cabinet
+
+    @page("/activite", Access.ADMINISTRATOR)
+    async def show(self, visit: Visit) -> Answer:
+        """Activité: who did what, when, from where, on what; newest first."""
+        count = await self._audit.count(visit.customer, MOST)
+        last = max(1, -(-count // ROWS))
+        number = visit.number("page", 1, last)
+        entries = await self._audit.page(visit.customer, (number - 1) * ROWS, ROWS)
+        ids = [id_ for entry in entries for id_ in _messages(entry)[:_SHOWN]]
+        there = {message.id for message in await self._cabinet.some(visit.customer, ids)}
+        values = {
+            "lines": [_line(entry, there, visit._) for entry in entries],
+            "pager": numbered(number, last, lambda n: f"/activite?page={n}"),
+            "most": MOST if count == MOST and number == last else None,
+        }
+        return Html("activity.html", values)
+
+
+def _line(entry: Entry, there: set[UUID], translate: Callable[[str], str]) -> Line:
+    ids = _messages(entry)
+    label = _LABELS.get(entry.act)
+    return Line(
+        entry,
+        translate(label) if label else entry.act,
+        "" if ids else _object(entry, translate),
+        [(id_, id_ in there) for id_ in ids[:_SHOWN]],
+        max(0, len(ids) - _SHOWN),
+    )
+
+
+def _messages(entry: Entry) -> list[UUID]:
+    """The ids of messages that an act was done to."""
+    if entry.act not in (Act.MESSAGE_REISSUED, Act.MESSAGES_DELETED):
+        return []
+    return [UUID(word) for word in entry.object.split()]
+
+
+def _object(entry: Entry, translate: Callable[[str], str]) -> str:
+    """What an act was done to; the fields of the preferences by their labels."""
+    if entry.act != Act.PREFERENCES_CHANGED:
+        return entry.object
+    return ", ".join(translate(LABELS[name]) for name in entry.object.split(", "))

@@ -1,0 +1,201 @@
+"""Préférences: who the customer is, and how it likes to work (the brochure's section VIII)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from wtforms import BooleanField, Form, IntegerField, SelectField, StringField, ValidationError
+from wtforms.fields.core import UnboundField
+from wtforms.validators import DataRequired, Length
+
+from mail6m.dialogue.address import AddressError, canonical
+from mail6m.model import Plan
+from mail6m.shelves.plans import PlanChanges
+from mail6m.storage.plans import DEDICATED, Plans, Subscription
+from mail6m.storage.preferences import Preferences, PreferencesTable
+from mail6m.web.menu import N_
+from mail6m.web.routes import act, page
+from mail6m.web.visit import Answer, Html, Redirect, Translate, Visit
+from mail6m.zones import OTHERS, zones
+
+FEWEST_ROWS, MOST_ROWS = 5, 200
+LONGEST = 200
+"""Characters of a text."""
+
+PLANS = {Plan.TIROIR: N_("Tiroir"), Plan.MALLE: N_("Malle"), Plan.ARMOIRE: N_("Armoire")}
+LANGUAGES = {"": N_("comme le navigateur"), "fr": "Français", "en": "English"}
+_PLACES = {
+    "Europe": N_("Europe"),
+    "Africa": N_("Afrique"),
+    "America": N_("Amérique"),
+    "Asia": N_("Asie"),
+    "Atlantic": N_("Atlantique"),
+    "Australia": N_("Australie"),
+    "Indian": N_("Océan Indien"),
+    "Pacific": N_("Pacifique"),
+    OTHERS: N_("Autres"),
+}
+
+_WRONG_ADDRESS = N_("Écrivez l'adresse comme georges@duchemin.fr.")
+_LENGTH = Length(max=LONGEST, message=N_("200 caractères au plus."))
+
+
+def _one_line(typed: str | None) -> str:
+    return " ".join((typed or "").split())
+
+
+class Text(StringField):
+    """One line of text."""
+
+    def __init__(self, label: str, required: str = "", **bound: Any) -> None:
+        first = [DataRequired(required)] if required else []
+        super().__init__(label, [*first, _LENGTH], filters=[_one_line], **bound)
+
+
+class Rows(IntegerField):
+    """How many rows a list has."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """What was typed, if it is a number that a list can have."""
+        wrong = N_("Indiquez un nombre de 5 à 200.")
+        try:
+            super().process_formdata(valuelist)
+        except ValueError as error:
+            raise ValueError(wrong) from error
+        if self.data is None or not FEWEST_ROWS <= self.data <= MOST_ROWS:
+            raise ValueError(wrong)
+
+
+class Choice(SelectField):
+    """One of a list."""
+
+    def pre_validate(self, form: Any) -> None:
+        """It is in the list."""
+        try:
+            super().pre_validate(form)
+        except ValidationError as error:
+            raise ValidationError(N_("Choisissez dans la liste.")) from error
+
+
+class PreferencesForm(Form):
+    """The brochure's fields in its order, and after them the language and the time zone."""
+
+    company = Text(N_("Société"), N_("Indiquez le nom de votre société."))
+    last_name = Text(N_("Nom"))
+    first_name = Text(N_("Prénom"))
+    phone = Text(N_("Téléphone"))
+    fax = Text(N_("Fax"))
+    email = Text(N_("E-mail"), N_("Indiquez une adresse e-mail."))
+    address = Text(N_("Adresse"))
+    postcode = Text(N_("Code Postal"))
+    city = Text(N_("Ville"))
+    country = Text(N_("Pays"))
+    cabinet_rows = Rows(N_("Lignes dans le meuble"))
+    search_rows = Rows(N_("Lignes dans la recherche"))
+    plan = Choice(N_("Meuble"))
+    disc_subscription = BooleanField(N_("DVD"))
+    archive_spam = BooleanField(N_("Spams"))
+    language = Choice(N_("Langue"))
+    time_zone = Choice(N_("Fuseau horaire"))
+
+    def __init__(
+        self,
+        given: Any,
+        stored: Preferences,
+        subscription: Subscription,
+        _: Callable[[str], str],
+    ) -> None:
+        super().__init__(given, data=asdict(stored) | {"plan": subscription.wanted})
+        if subscription.plan == DEDICATED:
+            del self.plan
+        else:
+            self.plan.choices = [(plan.value, _(label)) for plan, label in PLANS.items()]
+        self.language.choices = [(code, _(name)) for code, name in LANGUAGES.items()]
+        self.time_zone.choices = {
+            _(_PLACES[place]): [(name, _town(name, place)) for name in names]
+            for place, names in zones().items()
+        }
+
+    def validate_email(self, field: Text) -> None:
+        """An address that mail can be sent to; it is kept in its canonical form."""
+        try:
+            address = canonical(field.data or "")
+        except AddressError as error:
+            raise ValidationError(_WRONG_ADDRESS) from error
+        if "." not in address.rpartition("@")[2] or "@" not in address:
+            raise ValidationError(_WRONG_ADDRESS)
+        field.data = address
+
+    @property
+    def wanted(self) -> Preferences:
+        """What has been typed, once it is valid."""
+        return Preferences(**{name: value for name, value in self.data.items() if name != "plan"})
+
+
+LABELS: dict[str, str] = {
+    name: unbound.args[0]
+    for name, unbound in vars(PreferencesForm).items()
+    if isinstance(unbound, UnboundField)
+}
+"""What the fields are called, in French, by their names in `Preferences`."""
+
+
+class PreferencesPages:
+    """The customer's own settings."""
+
+    def __init__(
+        self,
+        preferences: PreferencesTable,
+        plans: Plans,
+        changes: PlanChanges,
+        words: Mapping[str, Translate],
+    ) -> None:
+        self._preferences = preferences
+        self._plans = plans
+        self._changes = changes
+        self._words = words
+
+    @page("/preferences")
+    async def show(self, visit: Visit) -> Answer:
+        """Préférences: who the customer is, and how it likes to work."""
+        stored = await self._preferences.get(visit.customer)
+        subscription = await self._plans.of(visit.customer)
+        form = PreferencesForm(None, stored, subscription, visit._)
+        return self._page(form, stored, subscription)
+
+    @act("/preferences")
+    async def save(self, visit: Visit) -> Answer:
+        """The button Enregistrer."""
+        stored = await self._preferences.get(visit.customer)
+        subscription = await self._plans.of(visit.customer)
+        form = PreferencesForm(visit.form, stored, subscription, visit._)
+        if not form.validate():
+            return self._page(form, stored, subscription, status=400)
+        wanted = form.wanted
+        await self._preferences.save(visit.by, wanted)
+        if form.plan is not None:
+            await self._changes.choose(visit.by, Plan(form.plan.data), wanted.time_zone)
+        words = self._words.get(wanted.language, visit.words)
+        return Redirect("/preferences", words.gettext(N_("Vos préférences sont enregistrées.")))
+
+    def _page(
+        self,
+        form: PreferencesForm,
+        stored: Preferences,
+        subscription: Subscription,
+        status: int = 200,
+    ) -> Answer:
+        values = {
+            "form": form,
+            "subscription": subscription,
+            "plans": PLANS,
+            "begins": self._changes.begins(stored.time_zone),
+        }
+        return Html("preferences.html", values, status)
+
+
+def _town(name: str, place: str) -> str:
+    """``New York`` for ``America/New_York``: its group says the rest."""
+    return name.removeprefix(f"{place}/").replace("_", " ")
