@@ -83,6 +83,9 @@ CREATE TABLE domain_claim (
     PRIMARY KEY (customer_id, name)
 );
 
+-- What one customer's queue shows, however long the others' are: 100 octets of WAL for a delivery.
+CREATE INDEX delivery_waiting ON delivery (customer_id, message_id, number) WHERE state = 0;
+
 -- Who did what, when, from where. Rows are added, and never changed.
 CREATE TABLE audit (
     customer_id integer NOT NULL,
