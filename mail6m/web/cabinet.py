@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from wtforms import Form, StringField, ValidationError
 from wtforms.validators import Length
 
-from mail6m.model import State
+from mail6m.model import Delivery, State
 from mail6m.shelves.cabinet import Cabinet, criteria
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.archive import Archive
@@ -200,7 +200,7 @@ class CabinetPages:
         if not messages:
             raise NotFound
         shown = [
-            (message, await self._deliveries.of_message(visit.customer, message.id))
+            (message, _last(await self._deliveries.of_message(visit.customer, message.id)))
             for message in messages
         ]
         under_way = any(d.state == State.QUEUED for _, deliveries in shown for d in deliveries)
@@ -226,6 +226,12 @@ class CabinetPages:
 
     def _nothing_chosen(self, visit: Visit, back: str) -> Answer:
         return Redirect(back, visit._("Cochez d'abord un ou plusieurs messages."))
+
+
+def _last(deliveries: list[Delivery]) -> list[Delivery]:
+    """Those of the last time that a message was sent: a reissue queues all of them at once."""
+    last = max((delivery.queued_at for delivery in deliveries), default=None)
+    return [delivery for delivery in deliveries if delivery.queued_at == last]
 
 
 def _search_path(asked: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ SECRET = "mirabelle-confite"
 LONG = (
     "Re: Tr: Re: compte rendu de la réunion du comité de direction élargi aux chefs d'atelier, avec"
     " les annexes 1 à 14, le tableau des congés et http://intranet.example.org/"
-    + "un-chemin-sans-la-moindre-espace-"
+    + "un_chemin_sans_la_moindre_espace_"
     * 4
 )
 HOSTILE = """<b>Gras</b> & "guillemets" d'ici <script>document.title='pris'</script>"""
