@@ -24,7 +24,7 @@ from zope.interface import provider
 from mail6m import __version__
 from mail6m.access.passwords import LEAST, too_weak
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
-from mail6m.model import Act, Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
+from mail6m.model import HOUSE, Act, Customer, Delivery, Domain, Message, Plan, Shelf, TlsPolicy
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
@@ -132,9 +132,9 @@ async def domain_add(foundation: Foundation, options: argparse.Namespace) -> dic
     """A domain whose mail is taken in, archived and relayed."""
     name = _domain_name(options.name)
     hosts = tuple(read_host(host) for host in options.to)
-    await foundation.domains.add(
-        Domain(name, options.customer, hosts, TlsPolicy(options.tls), options.verify_recipients)
-    )
+    tls = TlsPolicy(options.tls)
+    domain = Domain(name, options.customer, hosts, tls, options.verify_recipients)
+    await foundation.domains.add(_operator(options.customer), domain)
     return {"domain": name}
 
 
@@ -146,8 +146,11 @@ async def domain_list(foundation: Foundation, options: argparse.Namespace) -> li
 async def domain_remove(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Mail for the domain is refused from now on."""
     name = _domain_name(options.name)
-    customer = await foundation.domains.remove(name)
-    return {"domain": name, "customer": customer}
+    domain = await foundation.domains.find(name)
+    if domain is None:
+        raise Refused(f"{name} is not declared")
+    await foundation.domains.remove(_operator(domain.customer), name)
+    return {"domain": name, "customer": domain.customer}
 
 
 async def message_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
@@ -245,10 +248,13 @@ async def queue_list(foundation: Foundation, options: argparse.Namespace) -> lis
 
 async def queue_retry(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Deliveries are tried now."""
+    delivery = read_delivery_id(options.id) if options.id is not None else None
+    concerned = delivery[0] if delivery is not None else options.customer
     count = await foundation.deliveries.retry(
+        _operator(HOUSE if concerned is None else concerned),
         customer=options.customer,
         destination=options.destination,
-        delivery=read_delivery_id(options.id) if options.id is not None else None,
+        delivery=delivery,
     )
     if options.id is not None and not count:
         raise Refused(f"{options.id} is not in the queue, or under way just now")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -551,10 +552,10 @@ def test_retry(queue: Queue) -> None:
         queue.grow_old(message, 0)
     queue.sql("UPDATE delivery SET server_id = %s WHERE message_id = %s", server, str(in_hand))
     queue.down(HERE, probe_in=3_600)
-    assert run(lambda: queue.deliveries.retry(destination=HERE)) == 1
+    assert run(lambda: queue.deliveries.retry(by(queue.customer), destination=HERE)) == 1
     assert [probe.message for probe in queue.probes(server)] == [waiting]
     assert queue.lease(server) == []
-    assert run(queue.deliveries.retry) == 1
+    assert run(lambda: queue.deliveries.retry(by(queue.customer))) == 1
     assert queue.lease(server) == [elsewhere]
 
 
@@ -565,7 +566,7 @@ def test_retry_of_a_host_or_of_one_delivery(queue: Queue) -> None:
     [there] = queue.add(THERE)
     for message in (here, there):
         queue.grow_old(message, 0)
-    retry = queue.deliveries.retry
+    retry = partial(queue.deliveries.retry, by(queue.customer))
     for host in ("mx.example.org", "mx.example.org:2525", "MX.Example.org", HERE.upper(), "[::1]"):
         assert run(lambda host=host: retry(destination=host)) == 2, host  # type: ignore[misc]
         assert queue.waiting(destination=host) == [here, here], host
@@ -584,7 +585,8 @@ def test_any_destination_can_be_asked_for(queue: Queue, destination: str) -> Non
     """What nobody is called finds nothing, and is no error."""
     queue.add()
     assert queue.queued(destination=destination) == []
-    assert run(lambda: queue.deliveries.retry(destination=destination)) == 0
+    retry = partial(queue.deliveries.retry, by(queue.customer))
+    assert run(lambda: retry(destination=destination)) == 0
 
 
 def add_domain(queue: Queue, name: str, hosts: list[str]) -> None:
@@ -600,7 +602,8 @@ def test_operators_are_heard_at_once(queue: Queue, pool: Pool) -> None:
     reissue: Callable[[], Any] = lambda: queue.deliveries.reissue(  # noqa: E731
         by(queue.customer), message, [("x@y.test", "y.test")]
     )
-    for act in (queue.deliveries.retry, reissue):
+    retry = partial(queue.deliveries.retry, by(queue.customer))
+    for act in (retry, reissue):
         assert notified(queue.dsn, lambda act=act: run(act)) == [CHANNEL]  # type: ignore[misc]
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},
-    {"intake", "delivery", "reception", "shelves", "access", "letters"},
+    {"intake", "delivery", "reception", "shelves", "access", "domains", "letters"},
     {"web"},
     {"tap"},
     {"cli"},

@@ -32,7 +32,7 @@ from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.turn import Turn
 from tests.reactor_thread import run, the_reactor
-from tests.stored import NOWHERE, ask, new_database, new_pool
+from tests.stored import NOWHERE, ask, by, new_database, new_pool
 
 HOSTNAME = "mx.mail6m.test"
 SETTINGS = Settings(hostname=HOSTNAME, spool_threshold=200_000, max_header_size=10_000)
@@ -210,7 +210,7 @@ def ours(house: House) -> Ours:
         )
         for name in domains:
             domain = Domain(name, number, hosts)
-            run(lambda domain=domain: house.domains.add(domain))  # type: ignore[misc]
+            run(lambda domain=domain: house.domains.add(by(domain.customer), domain))  # type: ignore[misc]
     return Ours(1, 2)
 
 
@@ -400,9 +400,9 @@ def test_a_body_without_a_header_may_be_long(house: House, ours: Ours) -> None:
 def test_the_domain_was_removed_meanwhile(house: House, ours: Ours) -> None:
     """Known at RCPT, gone at the end of data: the sender asks again, and nobody gets a part."""
     domain = Domain("short.test", ours.paul, (Host("127.0.0.1"),))
-    run(lambda: house.domains.add(domain))
+    run(lambda: house.domains.add(by(ours.paul), domain))
     assert run(lambda: house.directory.owner("paul@short.test")) is not None
-    run(lambda: house.domains.remove("short.test"))
+    run(lambda: house.domains.remove(by(ours.paul), "short.test"))
     house.directory.forget()  # as the NOTIFY has it
     before = len(house.archived(ours.marie))
     assert house.refusal(LETTER, "marie@mondomaine.fr", "paul@short.test")[:2] == (451, "4.3.5")

@@ -134,7 +134,8 @@ ON CONFLICT (destination) DO UPDATE
 SET failures = d.failures + 1, next_probe_at = EXCLUDED.next_probe_at,
     last_reply = EXCLUDED.last_reply"""
 
-_DOWN_LIST = "SELECT destination, failures, next_probe_at, last_reply FROM destination"
+_DOWN_LIST = """
+SELECT destination, failures, next_probe_at, last_reply, down_since FROM destination"""
 
 _UP = "DELETE FROM destination WHERE destination = %s"
 
@@ -149,6 +150,32 @@ WHERE q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(custom
             SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
                OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)))
 ORDER BY q.next_attempt_at, q.message_id, q.number LIMIT %(limit)s"""
+
+# What one customer waits for, in order of arrival; `delivery_waiting` is its index.
+_WAITING = """
+WITH page AS (
+    SELECT customer_id, message_id, number, recipient, destination, state, attempts, queued_at,
+           next_attempt_at, last_reply, server_id
+    FROM delivery WHERE customer_id = %s AND state = 0
+    ORDER BY message_id, number OFFSET %s LIMIT %s
+)
+SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.state, q.attempts,
+       q.queued_at, q.next_attempt_at, q.last_reply,
+       m.sender, m.header_from, m.subject,
+       EXISTS (SELECT 1 FROM server s WHERE s.server_id = q.server_id),
+       EXISTS (SELECT 1 FROM destination d WHERE d.destination = q.destination)
+FROM page q JOIN message m USING (customer_id, message_id)
+ORDER BY q.message_id, q.number"""
+
+_WAITING_COUNT = "SELECT count(*) FROM delivery WHERE customer_id = %s AND state = 0"
+
+_DOWN_OF = """
+SELECT d.destination, d.failures, d.next_probe_at, d.last_reply, d.down_since
+FROM destination d JOIN domain ON domain.name = d.destination
+WHERE domain.customer_id = %(customer)s
+  AND EXISTS (SELECT 1 FROM delivery q WHERE q.destination = d.destination AND q.state = 0
+              AND q.customer_id = %(customer)s)
+ORDER BY d.destination"""
 
 _CHOSEN = """
     q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(customer)s)
@@ -166,6 +193,11 @@ WITH retried AS (
 ), probed AS (
     UPDATE destination SET next_probe_at = now()
     WHERE destination IN (SELECT destination FROM retried)
+), noted AS (
+    INSERT INTO audit (customer_id, account, client_address, act, object)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s,
+           coalesce(%(object)s::text, count(*)::text)
+    FROM retried HAVING count(*) > 0
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
 SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"""
 
@@ -250,6 +282,20 @@ class Down(NamedTuple):
     failures: int
     next_probe_at: datetime
     last_reply: str
+    down_since: datetime
+
+
+class Waiting(NamedTuple):
+    """A delivery that has not been made yet, and what people know its message by."""
+
+    delivery: Delivery
+    sender: str
+    header_from: str
+    subject: str
+    under_way: bool
+    """A server has it in hand."""
+    down: bool
+    """Its destination is down."""
 
 
 class Deliveries:
@@ -336,7 +382,7 @@ class Deliveries:
 
     async def down_list(self) -> list[Down]:
         """The destinations that are down."""
-        return [Down(*row) for row in await self._pool.query(_DOWN_LIST)]
+        return [_down(row) for row in await self._pool.query(_DOWN_LIST)]
 
     async def queued(
         self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000
@@ -344,6 +390,20 @@ class Deliveries:
         """What is still to be relayed. ``destination`` is a domain or one of its hosts."""
         parameters = {"customer": customer, "destination": _name(destination), "limit": limit}
         return [_delivery(row) for row in await self._pool.query(_LIST, parameters)]
+
+    async def waiting(self, customer: int, offset: int, limit: int) -> list[Waiting]:
+        """What a customer's recipients have not got yet, in order of arrival."""
+        rows = await self._pool.query(_WAITING, (customer, offset, limit))
+        return [Waiting(_delivery(row[:10]), *row[10:]) for row in rows]
+
+    async def waiting_count(self, customer: int) -> int:
+        """How much that is."""
+        return int((await self._pool.query(_WAITING_COUNT, (customer,)))[0][0])
+
+    async def down_of(self, customer: int) -> list[Down]:
+        """The customer's destinations that are down while something waits for them."""
+        rows = await self._pool.query(_DOWN_OF, {"customer": customer})
+        return [_down(row) for row in rows]
 
     async def of_message(self, customer: int, message: UUID) -> list[Delivery]:
         """Everything that became of a message's recipients."""
@@ -353,12 +413,13 @@ class Deliveries:
 
     async def retry(
         self,
+        by: By,
         *,
         customer: int | None = None,
         destination: str | None = None,
         delivery: tuple[int, UUID, int] | None = None,
     ) -> int:
-        """Make deliveries due now, and return how many."""
+        """Make deliveries due now, and return how many; the audit has that, or the one."""
         of, message, number = delivery if delivery is not None else (None, None, None)
         parameters = {
             "customer": customer,
@@ -367,7 +428,9 @@ class Deliveries:
             "message": str(message) if message else None,
             "number": number,
         }
-        return int((await self._pool.query(_RETRY, parameters))[0][0])
+        act = note(by, Act.DELIVERIES_RETRIED)
+        act["object"] = "-".join(map(str, delivery)) if delivery is not None else None
+        return int((await self._pool.query(_RETRY, parameters | act))[0][0])
 
     async def reissue(self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]) -> int:
         """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""
@@ -428,6 +491,11 @@ def _due(row: Row) -> Due:
         received_at.astimezone(UTC),
         shelf == Shelf.TRANSIT,
     )
+
+
+def _down(row: Row) -> Down:
+    destination, failures, probe, reply, since = row
+    return Down(destination, failures, probe.astimezone(UTC), reply, since.astimezone(UTC))
 
 
 def _delivery(row: Row) -> Delivery:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg2.errors
 
-from mail6m.model import Domain, Host, TlsPolicy
+from mail6m.model import Act, Domain, Host, TlsPolicy
+from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row
 
@@ -13,9 +16,18 @@ CHANNEL = "mail6m_routes"
 
 _COLUMNS = "name, customer_id, hosts, tls, verify_recipients"
 
-_ADD = """
-INSERT INTO domain (customer_id, name, hosts, tls, verify_recipients)
-VALUES (%s, %s, %s, %s, %s) RETURNING name"""
+_ADD = audited(
+    """
+    INSERT INTO domain (customer_id, name, hosts, tls, verify_recipients)
+    VALUES (%(customer)s, %(name)s, %(hosts)s, %(tls)s, %(verify)s)
+    RETURNING customer_id, name""",
+    "DELETE FROM domain_claim c USING done WHERE (c.customer_id, c.name)"
+    " = (done.customer_id, done.name)",
+)
+
+_CHANGE = audited("""
+    UPDATE domain SET hosts = %(hosts)s, tls = %(tls)s
+    WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""")
 
 _FIND = f"SELECT {_COLUMNS} FROM domain WHERE name = %s"
 
@@ -23,7 +35,8 @@ _LIST = f"""
 SELECT {_COLUMNS} FROM domain
 WHERE %(customer)s::integer IS NULL OR customer_id = %(customer)s ORDER BY name"""
 
-_REMOVE = "DELETE FROM domain WHERE name = %s RETURNING customer_id"
+_REMOVE = audited("""
+    DELETE FROM domain WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""")
 
 
 class Domains:
@@ -32,17 +45,32 @@ class Domains:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, domain: Domain) -> None:
-        """Add a domain. Raises `Refused` if it is somebody's already, or the customer nobody."""
-        hosts = [str(host) for host in domain.hosts]
+    async def add(self, by: By, domain: Domain) -> None:
+        """Add a domain, which is claimed no longer then.
+
+        Raises `Refused` if it is somebody's already, or the customer nobody.
+        """
+        parameters = {
+            "customer": domain.customer,
+            "name": domain.name,
+            "hosts": [str(host) for host in domain.hosts],
+            "tls": domain.tls,
+            "verify": domain.verify_recipients,
+        }
         try:
-            await self._pool.query(
-                _ADD, (domain.customer, domain.name, hosts, domain.tls, domain.verify_recipients)
-            )
+            await self._pool.query(_ADD, parameters | note(by, Act.DOMAIN_ADDED, domain.name))
         except psycopg2.errors.UniqueViolation as error:
             raise Refused(f"{domain.name} is already declared") from error
         except psycopg2.errors.ForeignKeyViolation as error:
             raise Refused(f"there is no customer {domain.customer}") from error
+
+    async def change(self, by: By, name: str, hosts: Sequence[Host], tls: TlsPolicy) -> None:
+        """Let a domain's mail go on to other hosts. Raises `Refused` if the customer has it not."""
+        told = [str(host) for host in hosts]
+        parameters = {"customer": by.customer, "name": name, "hosts": told, "tls": tls}
+        act = note(by, Act.DOMAIN_CHANGED, f"{name}: {', '.join(told)} ({tls})")
+        if not await self._pool.query(_CHANGE, parameters | act):
+            raise Refused(f"{name} is not declared")
 
     async def find(self, name: str) -> Domain | None:
         """The domain of that canonical name."""
@@ -53,12 +81,11 @@ class Domains:
         """All domains, or a customer's, by name."""
         return [_domain(row) for row in await self._pool.query(_LIST, {"customer": customer})]
 
-    async def remove(self, name: str) -> int:
-        """Remove a domain, and return whose it was. Raises `Refused` if it is not there."""
-        rows = await self._pool.query(_REMOVE, (name,))
-        if not rows:
+    async def remove(self, by: By, name: str) -> None:
+        """Remove a domain. Raises `Refused` if the customer has it not."""
+        parameters = {"customer": by.customer, "name": name}
+        if not await self._pool.query(_REMOVE, parameters | note(by, Act.DOMAIN_REMOVED, name)):
             raise Refused(f"{name} is not declared")
-        return int(rows[0][0])
 
 
 def _domain(row: Row) -> Domain:
