@@ -108,11 +108,14 @@ def _messages(entry: Entry) -> list[UUID]:
     """The ids of messages that an act was done to."""
     if entry.act not in (Act.MESSAGE_REISSUED, Act.MESSAGES_DELETED):
         return []
-    return [UUID(word) for word in entry.object.split()]
+    try:
+        return [UUID(word) for word in entry.object.split()]
+    except ValueError:  # it was written by another version
+        return []
 
 
 def _object(entry: Entry, translate: Callable[[str], str]) -> str:
     """What an act was done to; the fields of the preferences by their labels."""
     if entry.act != Act.PREFERENCES_CHANGED:
         return entry.object
-    return ", ".join(translate(LABELS[name]) for name in entry.object.split(", "))
+    return ", ".join(translate(LABELS.get(name, name)) for name in entry.object.split(", "))
