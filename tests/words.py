@@ -16,8 +16,9 @@ from babel.messages.pofile import read_po, write_po
 
 HOUSE = Path(__file__).parent.parent / "mail6m"
 ENGLISH = HOUSE / "web" / "locale" / "en" / "console.po"
-_METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
-_OPTIONS = {"**/templates/**.html": {"newstyle_gettext": "true", "silent": "false"}}
+_TEMPLATES = ("**/templates/**.html", "**/templates/letters/**.txt")
+_METHODS = [("**.py", "python"), *((pattern, "jinja2") for pattern in _TEMPLATES)]
+_OPTIONS = {pattern: {"newstyle_gettext": "true", "silent": "false"} for pattern in _TEMPLATES}
 _KEYWORDS: dict[str, Any] = {**DEFAULT_KEYWORDS, "N_": None}
 
 

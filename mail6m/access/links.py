@@ -124,7 +124,7 @@ class PasswordLinks:
         letter = self._writer.letter(
             kind.name,
             preferred or language,
-            company=company,
+            company=" ".join(company.split()),  # it can make no paragraph of its own
             email=account.email,
             by=by.account,
             link=base + PATH + token,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wtforms import Form, SelectField, StringField, ValidationError
-from wtforms.validators import InputRequired
+from wtforms.validators import DataRequired
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.links import NoAddress, PasswordLinks
@@ -24,7 +24,7 @@ _ROLES = ((Role.READER, N_("Lecteur")), (Role.ADMINISTRATOR, N_("Administrateur"
 class AccountForm(Form):
     """Somebody more."""
 
-    email = StringField(N_("E-mail"), [InputRequired(N_("Indiquez une adresse e-mail."))])
+    email = StringField(N_("E-mail"), [DataRequired(N_("Indiquez une adresse e-mail."))])
     role = SelectField(N_("Rôle"))
 
     def __init__(self, visit: Visit, given: Any = None) -> None:

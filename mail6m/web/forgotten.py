@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wtforms import Form, StringField
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import DataRequired, Length
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.links import PasswordLinks
@@ -17,7 +17,7 @@ class ForgottenForm(Form):
     """Whose password."""
 
     email = StringField(
-        N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), Length(max=320)]
+        N_("E-mail"), [DataRequired(N_("Indiquez votre adresse e-mail.")), Length(max=320)]
     )
 
 
