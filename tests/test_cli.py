@@ -256,6 +256,91 @@ def test_an_address_signs_in_once(site: Site) -> None:
     assert site.json("customer", "list") == before
 
 
+# Accounts
+
+
+def test_accounts_are_listed(site: Site) -> None:
+    """With their role, and whether they have a password and a second factor; nothing secret."""
+    number = site.customer(email=f"{uuid4()}@mondomaine.fr")
+    [account] = site.json("account", "list", "--customer", str(number))
+    [[email]] = ask(site.dsn, "SELECT email FROM account WHERE customer_id = %s", number)
+    assert account == {
+        "email": email,
+        "role": "administrator",
+        "password": False,
+        "second_factor": False,
+    }
+
+
+def test_somebody_gets_another_password(site: Site) -> None:
+    """It comes by stdin, ends the sessions, and the audit has it as the operator's."""
+    number = site.customer(email=f"{uuid4()}@mondomaine.fr")
+    account = _account_of(site, number)
+    ask(
+        site.dsn,
+        "INSERT INTO session VALUES (%s, DEFAULT, %s, %s, true, now(), now(), '', '')",
+        uuid4().bytes,
+        *account[:2],
+    )
+    words = ["account", "password", "--email", account[2].upper(), "--password-stdin"]
+    assert site.json(*words, stdin="cave-archiviste-DVD\n") == {
+        "email": account[2],
+        "customer": number,
+    }
+    [[stored]] = ask(site.dsn, "SELECT password_hash FROM account WHERE customer_id = %s", number)
+    assert argon2.PasswordHasher().verify(stored, "cave-archiviste-DVD")
+    sessions = "SELECT count(*) FROM session WHERE customer_id = %s"
+    assert ask(site.dsn, sessions, number) == [(0,)]
+    assert _last_act(site, number) == ("operator", "password changed", account[2])
+
+
+@pytest.mark.parametrize("given", ["", "\n", "court\n", "abcabcabcabc\n"])
+def test_an_operators_password_is_no_weaker(site: Site, given: str) -> None:
+    """What the console refuses is refused here, too, and nothing is changed."""
+    number = site.customer(email=f"{uuid4()}@mondomaine.fr")
+    email = _account_of(site, number)[2]
+    words = ("account", "password", "--email", email, "--password-stdin")
+    assert "12 characters" in site.refusal(*words, stdin=given)
+    stored = ask(site.dsn, "SELECT password_hash FROM account WHERE customer_id = %s", number)
+    assert stored == [(None,)]
+
+
+def test_who_has_lost_everything_is_let_in(site: Site) -> None:
+    """The second factor goes, with its recovery codes; without one there is nothing to do."""
+    number = site.customer(email=f"{uuid4()}@mondomaine.fr")
+    email = _account_of(site, number)[2]
+    ask(
+        site.dsn,
+        "UPDATE account SET totp_secret = 'sealed', recovery_hashes = '{a,b}'"
+        " WHERE customer_id = %s",
+        number,
+    )
+    assert site.json("account", "list", "--customer", str(number))[0]["second_factor"]
+    words = ("account", "reset-factor", "--email", email)
+    assert site.json(*words) == {"email": email, "customer": number}
+    columns = "SELECT totp_secret, recovery_hashes FROM account WHERE customer_id = %s"
+    assert ask(site.dsn, columns, number) == [(None, [])]
+    assert _last_act(site, number) == ("operator", "second factor off", email)
+    assert "no second factor" in site.refusal(*words)
+
+
+@pytest.mark.parametrize("verb", [("password", "--password-stdin"), ("reset-factor",)])
+def test_an_account_that_nobody_has(site: Site, verb: tuple[str, ...]) -> None:
+    """It is said, in one line."""
+    assert "nobody signs in" in site.refusal("account", *verb, "--email", f"{uuid4()}@x.test")
+
+
+def _account_of(site: Site, customer: int) -> tuple[int, int, str]:
+    sql = "SELECT customer_id, account_id, email FROM account WHERE customer_id = %s"
+    [(number, account, email)] = ask(site.dsn, sql, customer)
+    return number, account, email
+
+
+def _last_act(site: Site, customer: int) -> tuple[Any, ...]:
+    sql = "SELECT account, act, object FROM audit WHERE customer_id = %s ORDER BY audit_id DESC"
+    return ask(site.dsn, sql, customer)[0]
+
+
 def test_mail6m_itself_is_not_in_the_list(site: Site) -> None:
     """It is no customer that anybody has added."""
     assert 0 not in [row["customer"] for row in site.json("customer", "list")]
