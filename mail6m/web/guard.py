@@ -81,7 +81,7 @@ class Guard:
         """Give an answer its headers, whatever it will be; it is one already to what is no request.
 
         Those are what no browser sends: another method than a page's, no name of a host, an
-        address that is not UTF-8, or that looks like another site's.
+        address that is no text, or that looks like another site's.
         """
         origin = self._origin(request)
         for name, value in _HEADERS.items():
@@ -97,7 +97,7 @@ class Guard:
             return self.refuse(request, 400)
         if not request.uri.startswith(b"/") or request.uri.startswith(b"//"):
             return self.refuse(request, 404)
-        return None if _is_utf8(request.postpath) else self.refuse(request, 404)
+        return None if _is_text(request.postpath) else self.refuse(request, 404)
 
     def refuse(self, request: Any, status: int) -> bytes:
         """A page for somebody who is not known, where there is nothing to serve."""
@@ -298,12 +298,11 @@ def _header(request: Any, name: str) -> str:
     return b",".join(values).decode("utf-8", "replace")
 
 
-def _is_utf8(path: Sequence[bytes]) -> bool:
+def _is_text(path: Sequence[bytes]) -> bool:
     try:
-        b"/".join(path).decode()
+        return "\x00" not in b"/".join(path).decode()
     except UnicodeDecodeError:
         return False
-    return True
 
 
 def _address(text: str) -> Address | None:

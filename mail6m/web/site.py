@@ -75,9 +75,12 @@ class BoundedRequest(Request):
 
 
 def fields(encoded: bytes) -> Sequence[tuple[str, str]]:
-    """Names and values, as a form or a query has them; none, if it is not one, or has too many."""
+    """Names and values, as a form or a query has them; none, if it is not one, or has too many.
+
+    NUL, which PostgreSQL cannot store, is replaced like what is not UTF-8.
+    """
     try:
-        return parse_qsl(
+        pairs = parse_qsl(
             encoded.decode("utf-8", "replace"),
             keep_blank_values=True,
             errors="replace",
@@ -85,6 +88,7 @@ def fields(encoded: bytes) -> Sequence[tuple[str, str]]:
         )
     except ValueError:
         return []
+    return [(name, value.replace("\x00", "\ufffd")) for name, value in pairs]
 
 
 class QuietSite(Site):
