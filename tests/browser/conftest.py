@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 from mail6m.storage.embedded import Embedded
 from tests.browser.letters import DOMAIN, Letter, awkward, brochure, ordinary
 from tests.browser.stage import Company, Open, Stage, windows
-from tests.harness import Server, Sink, new_place, require
+from tests.harness import LOOPBACK, Server, new_place, require
+from tests.scripted_peer import Peer
 
 _QUIET = (
     "--no-sandbox",  # which root cannot have
@@ -33,12 +34,13 @@ def stage() -> Iterator[Stage]:
     """A server at work."""
     chromium()
     with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(Sink())
+        peer = stack.enter_context(Peer())
         place = stack.enter_context(new_place())
-        server = stack.enter_context(Server(place, "--mx", "mx1.mail6m.com"))
+        options = ("--mx", "mx1.mail6m.com", "--smarthost", f"{LOOPBACK}:{peer.port}")
+        server = stack.enter_context(Server(place, *options))
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Stage(server, sink, database.start())
+        yield Stage(server, peer, database.start())
 
 
 @pytest.fixture(scope="package")

@@ -11,10 +11,12 @@ from typing import Any
 
 import argon2
 import psycopg2
+import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from tests.browser.letters import Letter
-from tests.harness import LOOPBACK, Server, Sink
+from tests.harness import LOOPBACK, Server
+from tests.scripted_peer import Mail, Peer
 
 PASSWORD = "tiroir-malle-armoire"
 PATIENCE = 30.0
@@ -36,7 +38,7 @@ class Stage:
     """A server, and the machine that all mail goes on to."""
 
     server: Server
-    sink: Sink
+    peer: Peer
     dsn: str
     cookies: dict[str, Any] = field(default_factory=dict)
     """The state of a browser in which somebody has signed in, by address."""
@@ -51,7 +53,7 @@ class Stage:
         email = f"administrateur@{domain or name.lower() + '.test'}"
         number = self.server.add_customer(name, email, password=PASSWORD)
         if domain:
-            self.server.add_domain(domain, number, self.sink.port)
+            self.server.add_domain(domain, number, self.peer.port)
         return Company(number, email, domain)
 
     def reader(self, company: Company, name: str = "lecteur") -> str:
@@ -67,22 +69,31 @@ class Stage:
 
     def send(self, letters: Iterable[Letter]) -> None:
         """Letters come in, in this order, and the machine of their domain has them all."""
-        before, count = len(self.sink.arrivals), 0
+        before, count = len(self.peer.mails), 0
         with smtplib.SMTP(LOOPBACK, self.server.smtp_port, timeout=PATIENCE) as client:
             for letter in letters:
                 client.sendmail(letter.sender, letter.to, letter.content)
                 count += 1
-        self.arrived(before + count)
+        self.wait_for(lambda peer: len(peer.mails) >= before + count)
 
     def index(self, company: Company) -> None:
         """Wait until all that has come in can be found: an operator's search does."""
         words = ("--customer", str(company.number), "--subject", "Garage")
         self.server.command("message", "list", *words)
 
-    def arrived(self, count: int) -> None:
-        """Wait until the machine has so many messages."""
-        if not self.sink.wait_for(lambda arrivals: len(arrivals) >= count, PATIENCE):
-            raise self.server.error(f"{len(self.sink.arrivals)} of {count} messages have arrived")
+    def received(self, recipient: str, count: int = 1) -> list[Mail]:
+        """What the machine has got for somebody, once it is so much."""
+
+        def found(peer: Peer) -> list[Mail]:
+            return [mail for mail in peer.mails if recipient in mail.recipients]
+
+        self.wait_for(lambda peer: len(found(peer)) >= count)
+        return found(self.peer)
+
+    def wait_for(self, seen: Callable[[Peer], bool]) -> None:
+        """Wait until the machine has seen what it should."""
+        if not self.peer.wait_for(seen, PATIENCE):
+            raise self.server.error(f"only {len(self.peer.mails)} messages have arrived")
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """What no page and no command brings about; the rows, if there are any."""
@@ -141,6 +152,23 @@ class Window:
         self.page.get_by_label(re.compile("Mot de passe|Password")).fill(password)
         with self.page.expect_navigation() as navigation:
             self.page.locator("button.primary").click()
+        return navigation.value
+
+    def send(self, button: str, **fields: str) -> Response:
+        """Fill in the form that has this button, and send it, whatever the browser thinks of it."""
+        pressed = self.page.locator("main").get_by_role("button", name=button, exact=True).first
+        form = pressed.locator("xpath=ancestor::form")
+        form.evaluate("form => { form.noValidate = true }")
+        for name, value in fields.items():
+            field = form.locator(f"[name={name}]")
+            if field.evaluate("field => field.localName") == "select":
+                field.select_option(value)
+            elif field.get_attribute("type") == "checkbox":
+                field.set_checked(bool(value))
+            else:
+                field.fill(value)
+        with self.page.expect_navigation() as navigation:
+            pressed.click()
         return navigation.value
 
     def choose(self, *subjects: str) -> None:
@@ -215,3 +243,13 @@ def windows(browser: Browser, stage: Stage) -> Iterator[Open]:
             context.close()
     trouble = [line for _, window in opened for line in window.trouble]
     assert not trouble, "\n".join(trouble)
+
+
+def turn_on_second_factor(window: Window) -> tuple[str, str]:
+    """Through the page Sécurité, as somebody does who has a telephone; the secret, the code."""
+    window.go("/securite")
+    window.send("Activer")
+    secret = window.page.locator(".secret").inner_text().replace(" ", "")
+    code = pyotp.TOTP(secret).now()
+    window.send("Activer", code=code, current=PASSWORD)
+    return secret, code

@@ -7,9 +7,11 @@ shows is one that nobody has looked at: the first test finds it.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import pkgutil
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ import mail6m.web
 from mail6m.web.routes import Access, Route, routes_of
 from tests.browser.judges import Axe, HtmlJudge, install
 from tests.browser.letters import HOSTILE, LONG, SECRET
-from tests.browser.stage import Company, Stage, Window, windows
+from tests.browser.stage import PASSWORD, Company, Stage, Window, turn_on_second_factor, windows
 
 VIEWS = [(width, theme) for width in (390, 1280) for theme in ("light", "dark")]
 
@@ -46,8 +48,6 @@ class Hall:
     stage: Stage
     duchemin: Company
     windows: dict[str, Window] = field(default_factory=dict)
-    totp: str = ""
-    """The secret of the company whose administrator has a second factor."""
 
     def ids(self, *subjects: str) -> str:
         """A query that names messages of Duchemin's."""
@@ -77,6 +77,11 @@ def at(path: str) -> Reach:
     return lambda hall, window: window.go(path)
 
 
+def details(*subjects: str) -> Reach:
+    """Details of messages."""
+    return lambda hall, window: window.go(f"/details?{hall.ids(*subjects)}")
+
+
 def chosen(button: str, *subjects: str) -> Reach:
     """By a button below the cabinet's list."""
 
@@ -89,25 +94,44 @@ def chosen(button: str, *subjects: str) -> Reach:
 
 
 def sent(path: str, button: str, **fields: str) -> Reach:
-    """By a form that is filled in and sent as it is, whatever the browser thinks of it."""
+    """By a form that is filled in and sent."""
 
     def reach(hall: Hall, window: Window) -> Response:
         window.go(path)
-        send = window.page.locator("main").get_by_role("button", name=button, exact=True).first
-        form = send.locator("xpath=ancestor::form")
-        form.evaluate("form => { form.noValidate = true }")
-        for name, value in fields.items():
-            form.locator(f"[name={name}]").fill(value)
-        with window.page.expect_navigation() as navigation:
-            send.click()
-        return navigation.value
+        return window.send(button, **fields)
 
     return reach
 
 
-def details(*subjects: str) -> Reach:
-    """Details of messages."""
-    return lambda hall, window: window.go(f"/details?{hall.ids(*subjects)}")
+def by_letter(**fields: str) -> Reach:
+    """By the link of a letter about a lost password, and its form if it is filled in."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        token = secrets.token_urlsafe()
+        hall.stage.sql(
+            "INSERT INTO password_token (token_hash, customer_id, account_id, expires_at)"
+            " SELECT %s, customer_id, account_id, now() + interval '1 hour' FROM account"
+            " WHERE email = %s",
+            (hashlib.sha256(token.encode()).digest(), hall.duchemin.email),
+        )
+        response = window.go(f"/mot-de-passe?jeton={token}")
+        return window.send("Enregistrer", **fields) if fields else response
+
+    return reach
+
+
+def forged(hall: Hall, window: Window) -> Response:
+    """By a form whose token is another visitor's."""
+    window.go("/connexion")
+    token = window.page.locator("main [name=csrf]").first
+    token.evaluate("field => { field.value = 'another' }")
+    return window.send("Se connecter", email="georges@duchemin.fr", password="armoire")
+
+
+def asked_to_remove(hall: Hall, window: Window) -> Response:
+    """The question before an account is removed."""
+    window.go("/comptes")
+    return window.click("Supprimer lecteur@mondomaine.fr")
 
 
 SCENES = [
@@ -119,11 +143,18 @@ SCENES = [
     ),
     Scene("connexion-incomplete", "", "nobody", sent("/connexion", "Se connecter", email="a@b.c")),
     Scene("connexion-en-anglais", "", "englishman", at("/connexion")),
+    Scene("connexion-code", "/connexion/code", "halfway", at("/connexion/code")),
+    Scene("connexion-code-faux", "", "halfway", sent("/connexion/code", "Continuer", code="1")),
+    Scene("oubli-incomplet", "", "nobody", sent("/oubli", "Recevoir un lien", email="")),
+    Scene("mot-de-passe", "/mot-de-passe", "nobody", by_letter()),
+    Scene("mot-de-passe-court", "", "nobody", by_letter(new="court", again="autre")),
+    Scene("mot-de-passe-perime", "", "nobody", at("/mot-de-passe?jeton=perime")),
     # Meuble
     Scene("meuble", "/meuble", "administrator", at("/meuble")),
     Scene("meuble-page-5", "", "administrator", at("/meuble?page=5")),
     Scene("meuble-lecteur", "", "reader", at("/meuble")),
     Scene("meuble-vide", "", "newcomer", at("/meuble")),
+    Scene("meuble-en-anglais", "", "english", at("/meuble?page=2")),
     Scene("meuble-aucun-choix", "", "administrator", chosen("Supprimer")),
     Scene("supprimer", "", "administrator", chosen("Supprimer", "Garage", LONG, HOSTILE)),
     Scene("emissions", "/emissions", "administrator", chosen("Emettre", "Garage", LONG)),
@@ -134,6 +165,7 @@ SCENES = [
     Scene("details", "/details", "administrator", details("Notes de frais.")),
     Scene("details-plusieurs", "", "administrator", details(LONG, HOSTILE)),
     Scene("details-lecteur", "", "reader", details("Notes de frais.")),
+    Scene("details-en-anglais", "", "english", details("Notes de frais.")),
     # Recherche
     Scene("recherche", "/recherche", "administrator", at("/recherche")),
     Scene("recherche-trouve", "", "administrator", at("/recherche?sender=belga.com&subject=cafe")),
@@ -143,9 +175,48 @@ SCENES = [
         "recherche-date-fausse", "", "administrator",
         at("/recherche?subject=garage&since=hier&until=2005-02-30"),
     ),
+    # Liste blanche, Préférences
+    Scene(
+        "liste-blanche-ajoutee", "", "newcomer", sent("/liste-blanche", "Ajouter", entry="oleane.net")
+    ),
+    Scene(
+        "liste-blanche-deconseillee", "", "administrator",
+        sent("/liste-blanche", "Ajouter", entry="yahoo.com"),
+    ),
+    Scene("liste-blanche-lecteur", "", "reader", at("/liste-blanche")),
+    Scene(
+        "preferences-fausses", "", "administrator",
+        sent("/preferences", "Enregistrer", company="", email="georges", cabinet_rows="3"),
+    ),
+    Scene("preferences-changees", "", "newcomer", sent("/preferences", "Enregistrer", plan="malle")),
+    Scene("preferences-lecteur", "", "reader", at("/preferences")),
+    Scene("preferences-en-anglais", "", "english", at("/preferences")),
+    # Comptes, Sécurité
+    Scene("comptes-faux", "", "administrator", sent("/comptes", "Ajouter", email="celine")),
+    Scene(
+        "comptes-invite", "", "newcomer", sent("/comptes", "Ajouter", email="celine@mondomaine.fr")
+    ),
+    Scene("comptes-supprimer", "", "administrator", asked_to_remove),
+    Scene(
+        "securite-fausse", "", "administrator",
+        sent("/securite", "Changer de mot de passe", current="non", new="court", again="autre"),
+    ),
+    Scene("securite-active", "", "careful", at("/securite")),
+    Scene("securite-code", "/securite/code", "administrator", sent("/securite", "Activer")),
+    Scene(
+        "securite-codes-de-secours", "/securite/codes-de-secours", "careful",
+        at("/securite/codes-de-secours"),
+    ),
+    Scene(
+        "securite-nouveaux-codes", "", "careful",
+        sent("/securite/codes-de-secours", "Faire de nouveaux codes", current=PASSWORD),
+    ),
+    Scene("securite-desactiver", "/securite/desactiver", "careful", at("/securite/desactiver")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
+    Scene("interdit", "", "reader", at("/comptes")),
+    Scene("perime", "", "nobody", forged),
 ]  # fmt: skip
 """Pages that are reached by their address alone, and look the same to all, need no scene."""
 
@@ -162,14 +233,21 @@ SCENES += [
 def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iterator[Hall]:
     """Windows of everybody."""
     hall = Hall(stage, duchemin)
+    careful = stage.company("Prudent", "prudent.test")
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
             "englishman": open_window(locale="en-GB"),
             "administrator": open_window(duchemin.email),
+            "english": open_window(duchemin.email, locale="en-GB"),
             "reader": open_window(reader),
             "newcomer": open_window(stage.company("Nouveau").email),
+            "careful": open_window(careful.email),
+            "halfway": open_window(),
         }
+        turn_on_second_factor(hall.windows["careful"])
+        hall.windows["halfway"].go("/connexion")
+        hall.windows["halfway"].sign_in(careful.email)
         yield hall
 
 
