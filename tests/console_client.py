@@ -133,7 +133,7 @@ def listening(
             "archive": archive,
             "deliveries": Deliveries(pool),
             "directory": Directory(reactor, domains, customers, keyring, "mail6m.test", None),
-            "cabinet": Cabinet(catalogue, indexer, lambda: datetime.now(UTC)),
+            "cabinet": Cabinet(catalogue, indexer),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": Nowhere(),
@@ -474,6 +474,8 @@ class Sample:
     """The query of a page, the form of an act."""
     own: int | None = None
     """The status that the house's administrator gets, if it is neither 200 nor 303."""
+    idle: bool = False
+    """An act that finds nothing to change here."""
     foreign: int | None = None
     """The status that another customer's administrator gets, if it names what is the house's."""
     bearer: bool = False
@@ -514,6 +516,46 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "GET /emissions": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=404),
     "POST /meuble/supprimer": lambda h: Sample(
         fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
+    ),
+    "GET /file": lambda _: Sample(fields=[("page", 1)]),
+    "POST /file/reessayer": lambda h: Sample(
+        fields=[("id", h.deliveries[0]), ("page", 1)], foreign=404
+    ),
+    "GET /domaines": lambda _: Sample(),
+    "POST /domaines": lambda h: Sample(
+        fields=[
+            ("name", f"autre-{h.word}.example.net"),
+            ("hosts", "127.0.0.1:9"),
+            ("tls", "opportunistic"),
+        ],
+    ),
+    "GET /domaines/<name>": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>": lambda h: Sample(
+        {"name": h.domain}, [("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
+    ),
+    "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, idle=True, foreign=404),
+    "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>/supprimer": lambda h: Sample(
+        {"name": h.domain}, [("sur", "oui")], foreign=404
+    ),
+    "GET /file": lambda _: Sample(fields=[("page", 1)]),
+    "POST /file/reessayer": lambda h: Sample(fields=[("id", h.deliveries[0])], foreign=404),
+    "GET /domaines": lambda _: Sample(),
+    "POST /domaines": lambda h: Sample(
+        fields=[
+            ("name", f"nouveau-{h.word}.example.net"),
+            ("hosts", "192.0.2.25"),
+            ("tls", "none"),
+        ]
+    ),
+    "GET /domaines/<name>": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>": lambda h: Sample(
+        {"name": h.domain}, [("hosts", "192.0.2.25"), ("tls", "none")], foreign=404
+    ),
+    "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, foreign=404),
+    "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>/supprimer": lambda h: Sample(
+        {"name": h.domain}, [("sur", "oui")], foreign=404
     ),
     "GET /liste-blanche": lambda _: Sample(),
     "POST /liste-blanche": lambda h: Sample(fields=[("entry", f"nouveau-{h.word}.example.net")]),

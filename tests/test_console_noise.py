@@ -183,9 +183,10 @@ def odd_forms(names: list[str], right: list[tuple[str, str]]) -> Iterator[list[t
 
 
 @pytest.mark.parametrize("route", walk())
-def test_whatever_is_typed(at: Console, house: House, route: Route) -> None:
+def test_whatever_is_typed(at: Console, route: Route) -> None:
     """Into any field of any page is answered, and never by a failure of ours."""
-    sample, browser = sample_of(route, house), at.browser()
+    house, browser = new_house(at), at.browser()
+    sample = sample_of(route, house)
     names = sorted({name for name, _ in sample.fields} | {"page", "retour", "suite", "id", "sur"})
 
     def ask(form: list[tuple[str, str]]) -> Page:

@@ -63,7 +63,7 @@ def _marked(rule: str, method: str, access: Access) -> Callable[[F], F]:
 def routes_of(pages: object) -> Iterator[tuple[Route, Callable[..., Awaitable[Any]]]]:
     """The routes of a group of pages, an instance or its class, in the order of their names."""
     for name in sorted(dir(pages)):
-        method = getattr(pages, name, None)
+        method: Any = getattr(pages, name, None)
         route = getattr(method, _MARK, None)
         if route is not None:
             yield route, method
