@@ -7,6 +7,7 @@ times are drawn so that a few are everywhere and most are rare.
 from __future__ import annotations
 
 import random
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -102,13 +103,12 @@ FROM message WHERE customer_id = %s GROUP BY 1, 2, 3
 """
 
 
-def fill(data: Path, customers: list[int], each: int) -> None:
+def fill(data: Path, customers: dict[int, int]) -> None:
     """Give every customer so many messages, in the embedded database under ``data``."""
     embedded = Embedded(data / "postgres")
     chance = random.Random(1)
     words = vocabulary(2, 20_000)
     addresses = senders(3, 8_000)
-    rare = [(chance.randint(1, each), word) for word, count in RARE.items() for _ in range(count)]
     try:
         with closing(psycopg2.connect(embedded.start())) as connection:
             connection.autocommit = True
@@ -117,7 +117,8 @@ def fill(data: Path, customers: list[int], each: int) -> None:
                 (index,) = cursor.fetchone() or ("",)
                 cursor.execute("DROP INDEX search_grams; SET synchronous_commit = off; SET work_mem = '256MB'")
                 cursor.execute(_TABLES, (words, [fold(word) for word in words], addresses))
-                for customer in customers:
+                for customer, each in customers.items():
+                    rare = [(chance.randint(1, each), word) for word, count in RARE.items() for _ in range(count)]
                     for first in range(each, 0, -BATCH):
                         cursor.execute(
                             _FILL,
@@ -135,9 +136,10 @@ def fill(data: Path, customers: list[int], each: int) -> None:
                     cursor.execute(_COUNT, (customer,))
                     progress(f"  customer {customer}: {each} messages")
                 progress("  the index of grams ...")
+                begun = time.monotonic()
                 cursor.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
                 cursor.execute(index)
-                progress("  VACUUM ...")
+                progress(f"  VACUUM ... {time.monotonic() - begun:.0f} s")
                 cursor.execute("VACUUM (FREEZE, ANALYZE)")
     finally:
         embedded.leave()

@@ -29,7 +29,7 @@ def console(root: Path, rounds: int) -> list[Figure]:
                 "account", "password", "--email", EMAIL, "--password-stdin", answer=PASSWORD
             )
             customer, data = gateway.customer, gateway.data
-        fill(data, [customer], MESSAGES)
+        fill(data, {customer: MESSAGES})
         with Mail6M(root, sink.port) as gateway:
             for number in range(rounds):
                 progress(

@@ -8,13 +8,17 @@ messages on one shelf; migration 0002 makes the same numbers of what is stored.
 from __future__ import annotations
 
 import enum
+import itertools
 import unicodedata
 from typing import NamedTuple
 
-SPAN_BITS = 28
-"""A gram for the time of arrival stands for 2^28 milliseconds, about three days."""
-_ENOUGH = 16
-"""Grams of one term that are asked for: more hardly narrow what is found."""
+_SPANS = (20, 24, 28, 32, 36)
+"""The time of arrival is five grams: spans of so many bits of milliseconds."""
+_MOST_SPANS = 16
+_SPAN_MASK = (1 << 21) - 1
+
+_UNSEEN = {"Mn", "Me", "Cf"}
+"""Unicode's categories of marks on letters and of what nobody sees, joiners and soft hyphens."""
 
 # Letters that Unicode does not take apart, as people type them who have no such keys.
 _LETTERS = str.maketrans(
@@ -32,9 +36,12 @@ class Field(enum.IntEnum):
 
 
 class Grams(NamedTuple):
-    """What the index is asked for, for one term: every one of some grams, or any one of others."""
+    """What an entry with a term has: every one of some grams, with the octets that they stand for.
 
-    every: list[int]
+    Of a term of one or two octets: any one of others.
+    """
+
+    every: dict[int, bytes]
     any: list[int]
 
 
@@ -43,36 +50,44 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower().replace("\0", "")
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    bare = "".join([c for c in apart if unicodedata.category(c) != "Mn"])
+    bare = "".join([c for c in apart if unicodedata.category(c) not in _UNSEEN])
     return bare.translate(_LETTERS).encode("utf-8", "replace").decode("utf-8")
 
 
 def term(text: str) -> str:
-    """What somebody typed into a field of the search, folded; white space counts once."""
+    """What is searched for, and in: a text folded, in one line; white space counts once."""
     return " ".join(fold(text).split())
 
 
 def grams(customer: int, shelf: int, field: Field, folded: str) -> Grams:
     """The grams of a folded term. One or two octets may go on in any way."""
-    base = (customer << 28) + (shelf << 26) + (field << 24)
+    base = _base(customer, shelf, field)
     octets = folded.encode()
     if len(octets) >= 3:
-        every = {
-            base + (one << 16) + (two << 8) + three
-            for one, two, three in zip(octets, octets[1:], octets[2:], strict=False)
-        }
-        return Grams(_spread(sorted(every)), [])
-    missing = 8 * (3 - len(octets))
-    first = base + (int.from_bytes(octets) << missing)
-    return Grams([], list(range(first, first + (1 << missing))))
+        threes = [octets[at : at + 3] for at in range(len(octets) - 2)]
+        return Grams({base + _gram(three[0], three[1], three[2]): three for three in threes}, [])
+    if len(octets) == 2:
+        return Grams({}, [base + _gram(octets[0], octets[1], third) for third in range(32)])
+    seconds = itertools.product(range(32), range(32))
+    return Grams({}, [base + _gram(octets[0], second, third) for second, third in seconds])
 
 
 def spans(customer: int, shelf: int, first: int, last: int) -> list[int]:
-    """The grams of the times from ``first`` to ``last``, in milliseconds since 1970."""
-    base = (customer << 28) + (shelf << 26) + (Field.TIME << 24)
-    return list(range(base + (first >> SPAN_BITS), base + (last >> SPAN_BITS) + 1))
+    """The grams of the times from ``first`` to ``last``, in milliseconds since 1970: a few."""
+    base = _base(customer, shelf, Field.TIME)
+    level, bits = next(
+        (level, bits)
+        for level, bits in enumerate(_SPANS)
+        if (last >> bits) - (first >> bits) < _MOST_SPANS or bits == _SPANS[-1]
+    )
+    numbers = range(first >> bits, (last >> bits) + 1)
+    return [base + (level << 21) + (number & _SPAN_MASK) for number in numbers]
 
 
-def _spread(grams_: list[int]) -> list[int]:
-    step = -(-len(grams_) // _ENOUGH)
-    return grams_[::step]
+def _base(customer: int, shelf: int, field: Field) -> int:
+    return (customer << 28) + (shelf << 26) + (field << 24)
+
+
+def _gram(one: int, two: int, three: int) -> int:
+    """The first octet whole, and five bits of the others: so that one letter has few grams."""
+    return (one << 16) + ((two & 31) << 8) + (three & 31)

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from math import inf
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -21,6 +22,8 @@ from mail6m.storage.archive import NewMessage
 
 COMPANY = 0.05
 """Seconds that a line waits for others."""
+BUSY = 1.0
+"""Seconds after a message in which others may follow."""
 _WORDS = {state: state.name.lower() for state in State} | {State.QUEUED: "deferred"}
 _DELAYS = (0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 
@@ -37,6 +40,7 @@ class Journal:
         # Plain numbers, made into metrics when somebody asks: a counter of prometheus-client
         # takes a lock at every step, and there are a dozen steps to a message.
         self._messages = 0
+        self._seen, self._seen_at = 0, -inf
         self._raw = 0
         self._stored = 0
         self._refused: Counter[int] = Counter()
@@ -59,6 +63,11 @@ class Journal:
         self.memory = Gauge(
             "mail6m_content_memory_bytes", "Memory that contents take", registry=self.registry
         )
+        self.unindexed = Gauge(
+            "mail6m_unindexed_messages",
+            "Messages that no search finds yet",
+            registry=self.registry,
+        )
         self.last_error = ""
 
     def accepted(self, message: NewMessage) -> None:
@@ -72,6 +81,13 @@ class Journal:
             f" recipients={len(envelope.recipients)} size={message.raw_size}"
             f" stored={message.stored_size} client={client.address} with={client.protocol}"
         )
+
+    def busy(self) -> bool:
+        """Whether messages have come in since this was asked last, or within the last second."""
+        now = self._clock.seconds()
+        if self._messages != self._seen:
+            self._seen, self._seen_at = self._messages, now
+        return now - self._seen_at < BUSY
 
     def refused(self, client: str, sender: str, reply: Reply) -> None:
         """A message was refused when it had ended."""

@@ -282,7 +282,7 @@ class Foundation:
         self.reader = Reader(self.archive, self.directory)
         self.catalogue = Catalogue(self.pool)
         self.indexer = Indexer(self.reactor, self.catalogue)
-        self.cabinet = Cabinet(self.catalogue, self.indexer, _now)
+        self.cabinet = Cabinet(self.catalogue, self.indexer)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -463,6 +463,7 @@ class Mail6M(Service):
         web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
+        foundation.indexer.start(journal.busy)
         self._up = True
         _settle_in()
         self.log.info(
@@ -562,6 +563,7 @@ class Mail6M(Service):
         journal.memory.set(self._budget.used)
         try:
             queued, oldest, _ = await self._foundation.deliveries.length()
+            journal.unindexed.set(await self._foundation.catalogue.waiting())
         except StorageError:
             return
         journal.queued.set(queued)
@@ -580,6 +582,7 @@ class Mail6M(Service):
                 self._threads.stop()
             return
         self._up = False
+        self._foundation.indexer.stop()
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())
         # Together less than the 10 s that the contract allows.

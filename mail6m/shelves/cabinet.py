@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from heapq import merge
 from itertools import islice
 from uuid import UUID
@@ -16,11 +16,8 @@ from mail6m.storage.catalogue import Catalogue, Holding
 
 AHEAD = 3
 """Pages behind the one that is shown, for which a search says whether they are there."""
-_PORTIONS = 4
-"""Notes of fresh mail that a search waits for: some tens of milliseconds at the most."""
 _MESSAGES = 1_000
 """Messages that are fetched at a time."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +36,9 @@ class Results:
 class Cabinet:
     """What a customer sees of the archive. Every question names the customer."""
 
-    def __init__(self, catalogue: Catalogue, indexer: Indexer, now: Callable[[], datetime]) -> None:
+    def __init__(self, catalogue: Catalogue, indexer: Indexer) -> None:
         self._catalogue = catalogue
         self._indexer = indexer
-        self._now = now
 
     async def holding(self, customer: int) -> Holding:
         """How much is in the cabinet."""
@@ -60,18 +56,18 @@ class Cabinet:
         self, customer: int, criteria: Criteria, rows: int, before: UUID | None = None
     ) -> Results:
         """A page of the messages that meet the criteria, older than ``before``."""
-        waiting = await self._indexer.catch_up(_PORTIONS)
-        found = await self._catalogue.find(
+        waiting = await self._indexer.catch_up(1)
+        ids = await self._catalogue.find(
             customer,
             Shelf.CABINET,
-            self._bounded(criteria),
+            criteria,
             before=before,
             enough=rows + 1,
             limit=(AHEAD + 1) * rows + 1,
         )
-        messages = await self._catalogue.some(customer, Shelf.CABINET, found.ids[:rows])
-        ends = range(rows, len(found.ids), rows)
-        return Results(messages, [found.ids[end - 1] for end in ends], waiting)
+        messages = await self._catalogue.some(customer, Shelf.CABINET, ids[:rows])
+        ends = range(rows, len(ids), rows)
+        return Results(messages, [ids[end - 1] for end in ends], waiting)
 
     async def newest(
         self, customer: int, criteria: Criteria, shelves: Sequence[Shelf], limit: int
@@ -83,7 +79,7 @@ class Cabinet:
         if criteria.has_text:
             await self._indexer.catch_up()
         found = [
-            (await self._catalogue.find(customer, shelf, criteria, enough=limit, limit=limit)).ids
+            await self._catalogue.find(customer, shelf, criteria, enough=limit, limit=limit)
             for shelf in shelves
         ]
         ids = list(islice(merge(*found, reverse=True), limit))
@@ -93,14 +89,6 @@ class Cabinet:
             for shelf in shelves:
                 messages += await self._catalogue.some(customer, shelf, some)
         return sorted(messages, key=lambda message: message.id, reverse=True)
-
-    def _bounded(self, of: Criteria) -> Criteria:
-        """A period with one end, with two: from the beginning, or to the end of tomorrow."""
-        if (of.since is None) == (of.until is None):
-            return of
-        if of.since is None:
-            return replace(of, since=_EPOCH)
-        return replace(of, until=self._now() + timedelta(days=1))
 
 
 def criteria(

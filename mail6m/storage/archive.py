@@ -19,7 +19,7 @@ from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
-DAY = 86_400_000
+MINUTE, DAY = 60_000, 86_400_000
 """Milliseconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -65,6 +65,13 @@ WITH messages AS (
     ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
     SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
         raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes
+), minutes AS (
+    INSERT INTO minute_count AS c (customer_id, shelf, minute, slot, messages)
+    SELECT customer, shelf, minute, %s::integer, messages
+    FROM unnest(%s::integer[], %s::smallint[], %s::integer[], %s::integer[])
+    AS n (customer, shelf, minute, messages)
+    ON CONFLICT (customer_id, shelf, minute, slot) DO UPDATE
+    SET messages = c.messages + EXCLUDED.messages
 ), unindexed AS (
     INSERT INTO unindexed (customers, messages)
     SELECT customers, messages
@@ -278,32 +285,38 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         texts([text(d.recipient.original) for _, _, d in deliveries]),
         texts([d.destination for _, _, d in deliveries]),
         numbers([d.server for _, _, d in deliveries]),
-        slot,
-        *_tallies(messages),
+        *_tallies(messages, slot),
     ]
 
 
-def _tallies(messages: Sequence[NewMessage]) -> list[str]:
+def _tallies(messages: Sequence[NewMessage], slot: int) -> list[Any]:
     counts: dict[tuple[int, int, int], list[int]] = {}
+    minutes: dict[tuple[int, int, int], int] = {}
+    kept = [m for m in messages if m.shelf != Shelf.TRANSIT]
     for m in messages:
-        key = (m.customer, int(m.shelf), m.milliseconds // DAY)
-        count = counts.setdefault(key, [0, 0, 0])
+        count = counts.setdefault((m.customer, int(m.shelf), m.milliseconds // DAY), [0, 0, 0])
         count[0] += 1
         count[1] += m.stored_size
         count[2] += m.raw_size
+    for m in kept:
+        minute = m.customer, int(m.shelf), m.milliseconds // MINUTE
+        minutes[minute] = minutes.get(minute, 0) + 1
     # In one order everywhere, so that two transactions never wait for each other in a ring.
-    keys = sorted(counts)
-    kept = [m for m in messages if m.shelf != Shelf.TRANSIT]
+    days, each = sorted(counts), sorted(minutes)
     return [
-        numbers([customer for customer, _, _ in keys]),
-        numbers([shelf for _, shelf, _ in keys]),
-        numbers([day for _, _, day in keys]),
-        numbers([counts[key][0] for key in keys]),
-        numbers([counts[key][1] for key in keys]),
-        numbers([counts[key][2] for key in keys]),
+        slot,
+        *_columns(days),
+        *[numbers([counts[day][place] for day in days]) for place in range(3)],
+        slot,
+        *_columns(each),
+        numbers([minutes[minute] for minute in each]),
         numbers([m.customer for m in kept]),
         words([id_text(m.id) for m in kept]),
     ]
+
+
+def _columns(keys: Sequence[tuple[int, int, int]]) -> list[str]:
+    return [numbers([key[place] for key in keys]) for place in range(3)]
 
 
 def _bodies(messages: Sequence[NewMessage]) -> list[Any]:

@@ -8,49 +8,65 @@ is quick for exactly those (docs/storage.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from mail6m.fold import Field, grams, spans
+from mail6m.fold import Field, Grams, grams, spans
 from mail6m.model import Criteria, Message, Shelf, id_text
-from mail6m.storage.archive import COLUMNS, DAY, first_id, read_message
+from mail6m.storage.archive import COLUMNS, DAY, MINUTE, first_id, read_message
 from mail6m.storage.arrays import numbers, texts, words
 from mail6m.storage.pool import Pool, text
 
+NEAR = 1_000
+"""Messages that a page is found behind by passing them: a millisecond at the most."""
 STEP = 4_000
 """Entries that are walked before anything else is tried: two or three milliseconds."""
-STRIDE = 20_000
+STRIDE = 8_000
 """Entries that are walked at a time after that."""
-LONGEST_WALK = 60_000
+LONGEST_WALK = 24_000
 """Entries that are walked at most where the walk is likely to end the search."""
+CANDIDATES = 2_000
+"""Entries that are looked at in no order; where there are more, the newest are tried first."""
+SAMPLE = 200
+"""Entries that say which grams are rare."""
+GRAMS = 4
+"""Grams that the index is asked for a term: more of them narrow little, and cost as much each."""
+WINDOW = 1 << 20
+"""Milliseconds of the first window for that, a quarter of an hour; the next are eight times it."""
+_MANY = 1 << 30
+_MINUTES, _LAST_DAY = DAY // MINUTE, (1 << 48) // DAY
 _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 _BATCHES = """
 SELECT u.unindexed_id, m.customer_id, m.message_id, m.sender, m.recipients, m.header_from,
        m.header_to, m.subject
-FROM (SELECT * FROM unindexed ORDER BY unindexed_id LIMIT %s) u
+FROM (SELECT *, sum(size) OVER (ORDER BY unindexed_id) - size AS before
+      FROM (SELECT * FROM unindexed ORDER BY unindexed_id LIMIT %s) AS oldest) AS u
 CROSS JOIN LATERAL unnest(u.customers, u.messages) AS k (customer, id)
-LEFT JOIN message m ON m.customer_id = k.customer AND m.message_id = k.id"""
+LEFT JOIN message m ON m.customer_id = k.customer AND m.message_id = k.id
+WHERE u.before < %s"""
 
 _INDEX = """
 SELECT index_messages(%s::bigint[], %s::integer[], %s::uuid[],
                       %s::text[], %s::text[], %s::text[])"""
 
-_WAITING = "SELECT coalesce(sum(cardinality(messages)), 0)::bigint FROM unindexed"
+_WAITING = "SELECT coalesce(sum(size), 0)::bigint FROM unindexed"
 
 _HOLDS = """
 SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint,
        coalesce(sum(raw_bytes), 0)::bigint
 FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
 
-# Which day the message of an offset is of, newest first, and how many are newer than that day.
+# In which period the message of an offset is, newest first, and how many are newer than that.
 _PLACE = """
-SELECT day, through - messages AS newer FROM (
-    SELECT day, messages, sum(messages) OVER (ORDER BY day DESC) AS through FROM (
-        SELECT day, sum(messages) AS messages FROM shelf_count
-        WHERE customer_id = %s AND shelf = %s GROUP BY day) AS days) AS places
-WHERE through > %s ORDER BY day DESC LIMIT 1"""
+SELECT period, through - messages FROM (
+    SELECT period, messages, sum(messages) OVER (ORDER BY period DESC) AS through FROM (
+        SELECT {period} AS period, sum(messages) AS messages FROM {table}
+        WHERE customer_id = %s AND shelf = %s AND {period} BETWEEN %s AND %s
+        GROUP BY {period}) AS periods) AS places
+WHERE through > %s ORDER BY period DESC LIMIT 1"""
+_DAY = _PLACE.format(period="day", table="shelf_count")
+_MINUTE = _PLACE.format(period="minute", table="minute_count")
 
 _PAGE = f"""
 SELECT {COLUMNS} FROM message m
@@ -68,9 +84,12 @@ SELECT message_id FROM message
 WHERE customer_id = %s AND shelf = %s AND message_id >= %s::uuid AND message_id < %s::uuid
 ORDER BY message_id DESC LIMIT %s"""
 
-_WITHIN = """
-SELECT coalesce(sum(messages), 0)::bigint FROM shelf_count
-WHERE customer_id = %s AND shelf = %s AND day BETWEEN %s AND %s"""
+_SAMPLE = """
+SELECT sender, recipient, subject FROM search_entry
+WHERE customer_id = %s AND shelf = %s ORDER BY message_id DESC LIMIT %s"""
+
+_OLDEST = """
+SELECT coalesce(min(day), 0) FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
 
 _WALK = """
 WITH walked AS MATERIALIZED (
@@ -82,15 +101,14 @@ WITH walked AS MATERIALIZED (
 SELECT (SELECT count(*) FROM walked),
        (SELECT message_id FROM walked ORDER BY message_id LIMIT 1),
        ARRAY(SELECT message_id FROM walked
-             WHERE (%(sender)s = '' OR strpos(sender, %(sender)s) > 0)
-               AND (%(recipient)s = '' OR strpos(recipient, %(recipient)s) > 0)
-               AND (%(subject)s = '' OR strpos(subject, %(subject)s) > 0)
+             WHERE strpos(sender, %(sender)s) > 0 AND strpos(recipient, %(recipient)s) > 0
+               AND strpos(subject, %(subject)s) > 0
              ORDER BY message_id DESC LIMIT %(limit)s)::text[]"""
 
 _FIND = """
-SELECT id FROM find_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s::bigint[], %s::bigint[],
-                            %s::bigint[], %s::bigint[], %s::bigint[], %s, %s, %s) AS id
-ORDER BY id DESC LIMIT %s"""
+SELECT looked_at, ids::text[]
+FROM find_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s::bigint[], %s::bigint[], %s::bigint[],
+                  %s::bigint[], %s::bigint[], %s, %s, %s, %s, %s)"""
 
 
 class Entry(NamedTuple):
@@ -124,25 +142,19 @@ class Holding(NamedTuple):
     raw_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Ids of messages, newest first, and whether there may be more than were asked for."""
-
-    ids: list[UUID]
-    more: bool
-
-
 class Catalogue:
     """The tables ``search_entry``, ``unindexed`` and ``shelf_count``."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def unindexed(self, batches: int) -> list[Unindexed]:
-        """Messages of the oldest batches that have no entry yet."""
+    async def unindexed(self, messages: int) -> list[Unindexed]:
+        """The oldest messages without an entry: those of so many batches as have enough of them."""
         return [
             Unindexed(batch, customer, UUID(id_) if id_ else None, *rest)
-            for batch, customer, id_, *rest in await self._pool.query(_BATCHES, (batches,))
+            for batch, customer, id_, *rest in await self._pool.query(
+                _BATCHES, (messages, messages)
+            )
         ]
 
     async def index(self, batches: Sequence[int], entries: Sequence[Entry]) -> None:
@@ -171,13 +183,11 @@ class Catalogue:
     async def page(self, customer: int, shelf: Shelf, offset: int, limit: int) -> list[Message]:
         """Messages of a shelf from the ``offset``-th newest on, counted from 0."""
         before = _LAST
-        if offset:
-            rows = await self._pool.query(_PLACE, (customer, int(shelf), offset))
-            if not rows:
+        if offset > NEAR:
+            place = await self._place(customer, shelf, offset)
+            if place is None:
                 return []
-            day, newer = rows[0]
-            before = UUID(int=((day + 1) * DAY) << 80)
-            offset -= int(newer)
+            before, offset = place
         parameters = {
             "customer": customer,
             "shelf": int(shelf),
@@ -186,6 +196,21 @@ class Catalogue:
             "limit": limit,
         }
         return [read_message(row) for row in await self._pool.query(_PAGE, parameters)]
+
+    async def _place(self, customer: int, shelf: Shelf, offset: int) -> tuple[UUID, int] | None:
+        """An id above the message of an offset, and the message's offset from there; if it is."""
+        rows = await self._pool.query(_DAY, (customer, int(shelf), 0, _LAST_DAY, offset))
+        if not rows:
+            return None
+        day, newer = map(int, rows[0])
+        before, offset = UUID(int=((day + 1) * DAY) << 80), offset - newer
+        if offset > NEAR:
+            first = day * _MINUTES
+            minutes = (customer, int(shelf), first, first + _MINUTES - 1, offset)
+            if rows := await self._pool.query(_MINUTE, minutes):
+                minute, newer = map(int, rows[0])
+                before, offset = UUID(int=((minute + 1) * MINUTE) << 80), offset - newer
+        return before, offset
 
     async def some(self, customer: int, shelf: Shelf, ids: Sequence[UUID]) -> list[Message]:
         """Those of the messages that stand on the customer's shelf, newest first."""
@@ -201,44 +226,32 @@ class Catalogue:
         before: UUID | None = None,
         enough: int,
         limit: int,
-    ) -> Found:
-        """The newest messages that meet all the criteria, older than ``before``.
+    ) -> list[UUID]:
+        """The newest messages that meet all the criteria, older than ``before``, newest first.
 
         At least ``enough``, where there are so many, and at most ``limit``.
         """
         search = _Search(customer, shelf, criteria, before)
         if not criteria.has_text:
-            ids = await self._between(search, limit)
-            return Found(ids, len(ids) == limit)
-        total = await self._within(search)
+            return await self._between(search, limit)
         ids: list[UUID] = []
         high, walked, step = search.high, 0, STEP
         while True:
             count, last, found = await self._walk(search, high, step, limit - len(ids))
             ids += found
             walked += count
-            if len(ids) == limit:
-                return Found(ids, True)
-            if count < step or last is None:
-                return Found(ids, False)
-            if len(ids) >= enough:
-                return Found(ids, True)
+            if count < step or last is None or len(ids) >= enough:
+                return ids
             high, step = last, STRIDE
-            if total > LONGEST_WALK and _index_is_quicker(len(ids), walked, enough):
+            if _index_is_quicker(len(ids), walked, enough):
                 break
-        ids += await self._look_up(search, high, limit - len(ids))
-        return Found(ids, len(ids) == limit)
+        return ids + await self._look_up(search, high, enough - len(ids), limit - len(ids))
 
     async def _between(self, search: _Search, limit: int) -> list[UUID]:
         """The newest messages of the period, whatever they say; the index has no part in it."""
         bounds = (str(search.low), str(search.high), limit)
         rows = await self._pool.query(_BETWEEN, (search.customer, search.shelf, *bounds))
         return [UUID(id_) for (id_,) in rows]
-
-    async def _within(self, search: _Search) -> int:
-        """No fewer entries than there are in the period of a search."""
-        parameters = (search.customer, search.shelf, *search.days)
-        return int((await self._pool.query(_WITHIN, parameters))[0][0])
 
     async def _walk(
         self, search: _Search, high: UUID, step: int, limit: int
@@ -261,26 +274,72 @@ class Catalogue:
         count, last, found = rows[0]
         return int(count), UUID(last) if last else None, [UUID(id_) for id_ in found]
 
-    async def _look_up(self, search: _Search, high: UUID, limit: int) -> list[UUID]:
+    async def _look_up(self, search: _Search, high: UUID, enough: int, limit: int) -> list[UUID]:
+        """What the index finds: all there is at once, or else window by window, newest first."""
+        every, anys = await self._rarest(search), search.anys()
+        # Letters that many entries have slow the index down; rarer terms do without them.
+        given = (every, [] if every else anys)
+        looked_at, ids = await self._ask(search, given, (search.low, high), CANDIDATES, limit)
+        if looked_at < CANDIDATES:
+            return ids
+        oldest = max(search.low, await self._oldest(search))
+        ids, width = [], WINDOW
+        while high > oldest and len(ids) < enough:
+            low = max(oldest, UUID(int=max(0, (high.int >> 80) - width) << 80))
+            wanted = limit - len(ids)
+            _, found = await self._ask(search, (every, anys), (low, high), _MANY, wanted)
+            ids += found
+            high, width = low, width * 8
+        return ids
+
+    async def _ask(
+        self,
+        search: _Search,
+        given: tuple[list[int], list[list[int]]],
+        period: tuple[UUID, UUID],
+        most: int,
+        wanted: int,
+    ) -> tuple[int, list[UUID]]:
+        """How many entries were looked at, and the newest that were found."""
+        every, anys = given
+        low, high = period
+        sets = [every, *(anys or [[], [], []]), search.spans(low, high)]
         criteria = search.criteria
-        every, anys = search.grams()
         rows = await self._pool.query(
             _FIND,
             (
                 search.customer,
                 search.shelf,
-                str(search.low),
+                str(low),
                 str(high),
-                every and numbers(every),
-                *[numbers(any_) if any_ else None for any_ in anys],
-                search.spans(),
+                *[numbers(grams_) if grams_ else None for grams_ in sets],
                 criteria.sender,
                 criteria.recipient,
                 criteria.subject,
-                limit,
+                most,
+                wanted,
             ),
         )
-        return [UUID(id_) for (id_,) in rows]
+        looked_at, ids = rows[0]
+        return int(looked_at), [UUID(id_) for id_ in ids]
+
+    async def _rarest(self, search: _Search) -> list[int]:
+        """Of each term the grams that the newest entries have least often."""
+        entries = await self._pool.query(_SAMPLE, (search.customer, search.shelf, SAMPLE))
+        chosen: list[int] = []
+        for every, texts_ in zip(search.every(), zip(*entries, strict=True), strict=False):
+            sample = "\n".join(texts_).encode()
+            # Of those that are equally rare, rather such as do not overlap.
+            order = {
+                gram: (sample.count(every[gram]), place % 3) for place, gram in enumerate(every)
+            }
+            chosen += sorted(every, key=order.__getitem__)[:GRAMS]
+        return chosen
+
+    async def _oldest(self, search: _Search) -> UUID:
+        """No message of the shelf has a lesser id."""
+        rows = await self._pool.query(_OLDEST, (search.customer, search.shelf))
+        return UUID(int=(int(rows[0][0]) * DAY) << 80)
 
 
 class _Search:
@@ -295,32 +354,29 @@ class _Search:
         self.low = first_id(criteria.since) if criteria.since else _FIRST
         self.high = min(first_id(criteria.until) if criteria.until else _LAST, before or _LAST)
 
-    @property
-    def days(self) -> tuple[int, int]:
-        """The first and the last day of the period, since 1970."""
-        return (self.low.int >> 80) // DAY, (self.high.int >> 80) // DAY
+    def every(self) -> list[dict[int, bytes]]:
+        """The grams that every entry must have in each field, with what they stand for."""
+        return [self._grams(field, folded).every for field, folded in self._terms()]
 
-    def grams(self) -> tuple[list[int] | None, list[list[int]]]:
-        """What every entry must have, and three sets of which it must have one each."""
-        every: list[int] = []
-        anys: list[list[int]] = []
-        fields = (
+    def anys(self) -> list[list[int]]:
+        """Sets of grams of which every entry must have one each; an empty set asks for nothing."""
+        return [self._grams(field, folded).any for field, folded in self._terms()]
+
+    def _terms(self) -> Sequence[tuple[Field, str]]:
+        return (
             (Field.SENDER, self.criteria.sender),
             (Field.RECIPIENT, self.criteria.recipient),
             (Field.SUBJECT, self.criteria.subject),
         )
-        for field, folded in fields:
-            of = grams(self.customer, self.shelf, field, folded) if folded else ([], [])
-            every += of[0]
-            anys.append(of[1])
-        return every or None, anys
 
-    def spans(self) -> str | None:
-        """The grams of the period; null for all time."""
-        if self.criteria.since is None or self.criteria.until is None:
-            return None
-        first, last = self.low.int >> 80, self.high.int >> 80
-        return numbers(spans(self.customer, self.shelf, first, last))
+    def _grams(self, field: Field, folded: str) -> Grams:
+        return grams(self.customer, self.shelf, field, folded) if folded else Grams({}, [])
+
+    def spans(self, low: UUID, high: UUID) -> list[int]:
+        """The grams of a period; none for all time."""
+        if low == _FIRST:
+            return []
+        return spans(self.customer, self.shelf, low.int >> 80, high.int >> 80)
 
 
 def _index_is_quicker(hits: int, walked: int, enough: int) -> bool:
