@@ -27,6 +27,7 @@ from mail6m.web.visit import Html, Visit
 LANGUAGES = ("fr", "en")
 """The first one is for those who ask for neither."""
 
+_LANGUAGE = re.compile(r"([a-zA-Z]+)(?:-[a-zA-Z0-9-]+)?(?:\s*;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?")
 _ADDRESS = re.compile(r"<([^<>]+)>\s*$")
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
@@ -37,14 +38,11 @@ def preferred(header: str) -> str:
     """The language that an Accept-Language asks for most (RFC 9110, 12.5.4)."""
     best, weight = LANGUAGES[0], 0.0
     for part in header.split(","):
-        name, _, quality = part.strip().partition(";q=")
-        try:
-            q = float(quality or 1)
-        except ValueError:
+        match = _LANGUAGE.fullmatch(part.strip())
+        if match is None or (language := match[1].lower()) not in LANGUAGES:
             continue
-        language = name.strip().lower().partition("-")[0]
-        if language in LANGUAGES and q > weight:
-            best, weight = language, q
+        if (quality := float(match[2] or 1)) > weight:
+            best, weight = language, quality
     return best
 
 
@@ -151,8 +149,9 @@ class _Texts:
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""
         units = _UNITS[self._language]
-        power = min((len(str(max(octets, 1))) - 1) // 3, len(units) - 1)
-        value = octets / 1000**power
+        power = 0
+        while (value := octets / 1000**power) >= 999.5 and power < len(units) - 1:
+            power += 1
         pattern = "#,##0" if power == 0 or value >= 100 else "#,##0.#"
         return f"{format_decimal(value, pattern, locale=self._language)} {units[power]}"
 
