@@ -251,6 +251,7 @@ def locked(dsn: str, sql: str, *parameters: Any) -> Iterator[None]:
     with contextlib.closing(psycopg2.connect(dsn)) as connection:
         connection.cursor().execute(sql, parameters)
         yield
+        connection.rollback()  # closing alone is not waited for
 
 
 def test_a_backlog_does_not_hide_another_destination(queue: Queue) -> None:

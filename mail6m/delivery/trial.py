@@ -98,7 +98,7 @@ class Trial:
     def __init__(self, reactor: IReactorTime, hostname: str, ours: Sequence[str]) -> None:
         self._reactor = reactor
         self._hostname = hostname
-        self._ours = {name.lower() for name in (hostname, *ours)}
+        self._ours = {name.lower() for name in ours}
         self._under_way: set[int] = set()
 
     async def of(

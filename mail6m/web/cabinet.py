@@ -253,4 +253,5 @@ def _ids(texts: Sequence[str]) -> list[UUID]:
 
 def _inside(path: str) -> str:
     """Back to the list that one came from, and nowhere else."""
-    return path if path.startswith(("/meuble", "/recherche?")) and is_inside(path) else "/meuble"
+    lists = ("/meuble", "/recherche?", "/file")
+    return path if path.startswith(lists) and is_inside(path) else "/meuble"

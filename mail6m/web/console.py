@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from mail6m import __version__
 from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
+from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
+from mail6m.domains import Declarations, Resolver
 from mail6m.letters import Letters
 from mail6m.seal import Keyring
 from mail6m.shelves.cabinet import Cabinet
@@ -20,6 +23,7 @@ from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
+from mail6m.storage.claims import Claims
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
@@ -31,9 +35,11 @@ from mail6m.storage.whitelist import Whitelist
 from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
 from mail6m.web.cabinet import CabinetPages
+from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.preferences import PreferencesPages
+from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
 from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
@@ -41,7 +47,12 @@ from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
     SignInPages,
+    ForgottenPages,
+    SecurityPages,
+    AccountPages,
     CabinetPages,
+    QueuePages,
+    DomainPages,
     WhitelistPages,
     PreferencesPages,
     ActivityPages,
@@ -64,8 +75,12 @@ class Parts:
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
+    resolver: Resolver
+    reactor: Any
     in_thread: InThread
     clock: Callable[[], datetime]
+    hostname: str
+    """The name that we have in an SMTP session."""
     mx_names: Sequence[str]
     """The names that customers' MX records point at, the first one first."""
     trusted_proxies: Sequence[Network]
@@ -91,6 +106,10 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     )
     reissue = Reissue(parts.directory, parts.deliveries)
     plans = Plans(parts.pool)
+    ours = [parts.hostname, *parts.mx_names]
+    claims = Claims(parts.pool)
+    declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
+    trial = Trial(parts.reactor, parts.hostname, ours)
     pages: list[object] = [
         SignInPages(signin, sessions),
         ForgottenPages(links),
@@ -104,6 +123,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.domains,
             parts.mx_names,
         ),
+        QueuePages(parts.deliveries),
+        DomainPages(declarations, trial, audit, parts.mx_names),
         WhitelistPages(Whitelist(parts.pool)),
         PreferencesPages(
             PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words

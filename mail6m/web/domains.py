@@ -1,0 +1,306 @@
+"""Domaines: what mail is taken in for, and the machines that it goes on to (VII.I)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wtforms import Form, SelectField, StringField, TextAreaField, ValidationError
+from wtforms.validators import DataRequired, Length
+
+from mail6m.delivery.trial import Busy, Finding, Trial
+from mail6m.dialogue.address import AddressError, canonical_domain
+from mail6m.domains import (
+    Declarations,
+    Pointing,
+    Proof,
+    Unfit,
+    Wrong,
+    record_of,
+    unicode_form,
+)
+from mail6m.model import Act, Domain, Host, TlsPolicy
+from mail6m.storage.audit import Audit
+from mail6m.storage.claims import Claim
+from mail6m.storage.errors import Refused
+from mail6m.web.menu import N_
+from mail6m.web.routes import act, page
+from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
+
+TLS = {
+    TlsPolicy.OPPORTUNISTIC: N_("Si la machine le peut"),
+    TlsPolicy.REQUIRED: N_("Toujours : sans chiffrement, le courrier attend"),
+    TlsPolicy.NONE: N_("Jamais"),
+}
+"""How mail goes on, for people."""
+
+_WRONG = {
+    Wrong.NO_DOMAIN: N_("Ce n'est pas un nom de domaine. Écrivez-le comme mondomaine.fr."),
+    Wrong.OURS: N_("Ce nom est celui de nos propres serveurs."),
+    Wrong.YOURS: N_("Ce domaine est déjà dans votre liste."),
+    Wrong.TAKEN: N_(
+        "Ce domaine est déjà déclaré par une autre société. S'il est à vous, écrivez-nous."
+    ),
+    Wrong.TOO_MANY_CLAIMS: N_(
+        "Trop de domaines attendent leur preuve : vérifiez-les ou abandonnez-les d'abord."
+    ),
+    Wrong.NO_HOST: N_(
+        "Écrivez sur chaque ligne un nom ou une adresse IP, comme mail.mondomaine.fr ou"
+        " 192.0.2.1:2525."
+    ),
+    Wrong.TOO_MANY_HOSTS: N_("Cinq machines au plus."),
+}
+_WRONG_HOST = _WRONG | {
+    Wrong.OURS: N_("Cette machine est la nôtre : votre courrier nous reviendrait sans fin."),
+}
+
+POINTING = {
+    Pointing.HERE: N_("Vos MX pointent sur nos serveurs."),
+    Pointing.PARTLY: N_(
+        "Une partie de vos MX pointe ailleurs : ce qui passe par là n'est pas archivé."
+    ),
+    Pointing.ELSEWHERE: N_("Vos MX pointent ailleurs : votre courrier n'est pas archivé."),
+    Pointing.NOWHERE: N_("Le DNS ne connaît pas de MX pour ce domaine."),
+    Pointing.UNKNOWN: N_(
+        "Le DNS n'a pas répondu : nous ne savons pas pour l'instant où pointent vos MX."
+    ),
+}
+_PROOFS = {
+    Proof.MISSING: N_(
+        "L'enregistrement TXT n'est pas encore là. Comptez quelques heures, puis vérifiez à"
+        " nouveau."
+    ),
+    Proof.DIFFERENT: N_("Il y a un enregistrement TXT à ce nom, mais ce n'est pas le bon :"),
+    Proof.TAKEN: _WRONG[Wrong.TAKEN],
+    Proof.UNKNOWN: N_("Le DNS n'a pas répondu. Essayez à nouveau dans quelques minutes."),
+}
+FINDINGS = {
+    Finding.TAKEN: N_("Tout va bien : cette machine accepte le courrier de votre domaine."),
+    Finding.REFUSED: N_("Cette machine refuse le courrier de votre domaine."),
+    Finding.LATER: N_(
+        "Cette machine n'accepte pas le courrier pour l'instant ; nous essaierions plus tard."
+    ),
+    Finding.UNWELCOME: N_("Cette machine refuse de nous parler."),
+    Finding.NO_ADDRESS: N_("Ce nom n'a pas d'adresse dans le DNS."),
+    Finding.CLOSED: N_("Rien n'écoute à ce port de cette machine."),
+    Finding.UNREACHABLE: N_("Cette machine n'a pas pu être jointe."),
+    Finding.SILENT: N_("Cette machine a été trop lente à répondre."),
+    Finding.LOST: N_("Cette machine a coupé la communication."),
+    Finding.NO_SMTP: N_("Ce qui répond à ce port ne parle pas SMTP."),
+    Finding.NO_TLS: N_("Vous demandez un chiffrement, et cette machine n'en propose pas."),
+    Finding.TLS_FAILED: N_("Le chiffrement n'a pas pu être établi."),
+    Finding.OURSELVES: N_("Cette machine est la nôtre : votre courrier nous reviendrait sans fin."),
+}
+
+
+class HostsForm(Form):
+    """Where a domain's mail goes on to."""
+
+    hosts = TextAreaField(
+        N_("Machine qui réceptionne le courrier"),
+        [
+            DataRequired(N_("Indiquez le nom ou l'adresse IP de cette machine.")),
+            Length(max=2_000, message=_WRONG[Wrong.TOO_MANY_HOSTS]),
+        ],
+    )
+    tls = SelectField(N_("Chiffrement"))
+
+    def __init__(
+        self,
+        given: Any,
+        read: Callable[[str], tuple[Host, ...]],
+        _: Callable[[str], str],
+        stored: Domain | Claim | None = None,
+    ) -> None:
+        self._read = read
+        data = None if stored is None else {"hosts": _shown(stored.hosts), "tls": stored.tls.value}
+        super().__init__(given, data=data)
+        self.tls.choices = [(policy.value, _(label)) for policy, label in TLS.items()]
+
+    def validate_hosts(self, field: TextAreaField) -> None:
+        """Hosts that can be relayed to; ``read`` has them."""
+        try:
+            self.read = self._read(field.data or "")
+        except Unfit as unfit:
+            raise ValidationError(_WRONG_HOST[unfit.why]) from unfit
+
+    @property
+    def policy(self) -> TlsPolicy:
+        """What was chosen."""
+        return TlsPolicy(self.tls.data)
+
+
+class DomainForm(HostsForm):
+    """A new domain."""
+
+    name = StringField(
+        N_("Domaine de messagerie"),
+        [DataRequired(N_("Indiquez votre domaine, comme mondomaine.fr.")), Length(max=300)],
+    )
+
+
+class DomainPages:
+    """The customer's domains."""
+
+    def __init__(
+        self, declarations: Declarations, trial: Trial, audit: Audit, hostnames: Sequence[str]
+    ) -> None:
+        self._declarations = declarations
+        self._trial = trial
+        self._audit = audit
+        self._hostnames = hostnames
+
+    @page("/domaines")
+    async def list(self, visit: Visit) -> Answer:
+        """Domaines: the customer's domains, and the form for another one."""
+        return await self._list(visit, self._new(visit, None))
+
+    @act("/domaines")
+    async def claim(self, visit: Visit) -> Answer:
+        """The button Ajouter: a domain that is still to be proved."""
+        form = self._new(visit, visit.form)
+        if form.validate():
+            try:
+                name = await self._declarations.claim(
+                    visit.by, form.name.data or "", form.read, form.policy
+                )
+            except Unfit as unfit:
+                form.name.errors = [_WRONG[unfit.why]]
+            else:
+                return Redirect(_path(name))
+        return await self._list(visit, form, 400)
+
+    @page("/domaines/<name>")
+    async def show(self, visit: Visit, name: str) -> Answer:
+        """One domain: its MX records and machines, or how to prove that it is the customer's."""
+        found = await self._find(visit, name)
+        return await self._show(visit, found, self._stored(visit, None, found))
+
+    @act("/domaines/<name>")
+    async def change(self, visit: Visit, name: str) -> Answer:
+        """The button Enregistrer: other machines, from now on."""
+        found = await self._find(visit, name)
+        form = self._stored(visit, visit.form, found)
+        if not form.validate():
+            return await self._show(visit, found, form, status=400)
+        try:
+            await self._declarations.change(visit.by, found, form.read, form.policy)
+        except Refused as error:
+            raise NotFound from error
+        return Redirect(_path(found.name), visit._("C'est enregistré, et vaut dès maintenant."))
+
+    @act("/domaines/<name>/verifier")
+    async def prove(self, visit: Visit, name: str) -> Answer:
+        """The button Vérifier: look for the TXT record, and make the claim a domain."""
+        found = await self._find(visit, name)
+        if not isinstance(found, Claim):
+            return Redirect(_path(found.name))
+        try:
+            proof, texts = await self._declarations.prove(visit.by, found)
+        except Refused as error:
+            raise NotFound from error
+        if proof is not Proof.PROVED:
+            form = self._stored(visit, None, found)
+            return await self._show(visit, found, form, wrong=_PROOFS[proof], texts=texts)
+        say = visit._("%(domain)s est à vous : nous acceptons son courrier dès maintenant.")
+        return Redirect(_path(found.name), say % {"domain": unicode_form(found.name)})
+
+    @act("/domaines/<name>/essai")
+    async def test(self, visit: Visit, name: str) -> Answer:
+        """The button Tester: a session with each machine, without a message."""
+        found = await self._find(visit, name)
+        if isinstance(found, Claim):
+            raise NotFound  # nobody is relayed to for a domain that may be somebody else's
+        await self._audit.add(visit.by, Act.DOMAIN_TESTED, f"{found.name}: {_listed(found.hosts)}")
+        try:
+            attempts = await self._trial.of(visit.customer, found.name, found.hosts, found.tls)
+        except Busy:
+            say = visit._("Un autre essai est en cours. Attendez qu'il soit terminé.")
+            return Redirect(_path(found.name), say)
+        values = {"attempts": attempts, "findings": FINDINGS, "good": Finding.TAKEN}
+        return Html("domain_trial.html", {"name": found.name, **_called(found.name), **values})
+
+    @act("/domaines/<name>/supprimer")
+    async def remove(self, visit: Visit, name: str) -> Answer:
+        """The button Supprimer: asks once; a claim is given up without a question."""
+        found = await self._find(visit, name)
+        claimed = isinstance(found, Claim)
+        if not claimed and visit.form.get("sur") != "oui":
+            return Html("domain_remove.html", {"name": found.name, **_called(found.name)})
+        try:
+            await self._declarations.remove(visit.by, found)
+        except Refused as error:
+            raise NotFound from error
+        say = visit._("%(domain)s n'est plus dans votre liste.")
+        return Redirect("/domaines", say % {"domain": unicode_form(found.name)})
+
+    # What the pages are made of
+
+    def _new(self, visit: Visit, given: Any) -> DomainForm:
+        return DomainForm(given, self._declarations.read_hosts, visit._)
+
+    def _stored(self, visit: Visit, given: Any, found: Domain | Claim) -> HostsForm:
+        return HostsForm(given, self._declarations.read_hosts, visit._, found)
+
+    async def _find(self, visit: Visit, name: str) -> Domain | Claim:
+        try:
+            found = await self._declarations.find(visit.customer, canonical_domain(name))
+        except AddressError:
+            found = None
+        if found is None:
+            raise NotFound
+        return found
+
+    async def _list(self, visit: Visit, form: DomainForm, status: int = 200) -> Answer:
+        domains, claims = await self._declarations.of(visit.customer)
+        rows = sorted(
+            [(unicode_form(domain.name), domain, True) for domain in domains]
+            + [(unicode_form(claim.name), claim, False) for claim in claims],
+            key=lambda row: row[0],
+        )
+        values = {"rows": rows, "form": form, "tls": TLS, "hostnames": self._hostnames}
+        return Html("domains.html", values, status)
+
+    async def _show(
+        self,
+        visit: Visit,
+        found: Domain | Claim,
+        form: HostsForm,
+        *,
+        status: int = 200,
+        wrong: str = "",
+        texts: Sequence[str] = (),
+    ) -> Answer:
+        values: dict[str, Any] = {
+            "found": found,
+            **_called(found.name),
+            "form": form,
+            "tls": TLS,
+            "hostnames": self._hostnames,
+        }
+        if isinstance(found, Claim):
+            values |= {"record": record_of(found), "wrong": wrong, "texts": texts}
+            return Html("domain_claim.html", values, status)
+        direction = await self._declarations.direction(found.name)
+        values |= {"direction": direction, "pointing": POINTING, "here": Pointing.HERE}
+        return Html("domain.html", values, status)
+
+
+def _called(name: str) -> dict[str, str]:
+    """A domain as people read it, and its A-labels if they are others."""
+    spoken = unicode_form(name)
+    return {"spoken": spoken, "a_label": name if spoken != name else ""}
+
+
+def _path(name: str) -> str:
+    return f"/domaines/{name}"
+
+
+def _shown(hosts: Sequence[Host]) -> str:
+    """As they are typed: one a line, without the port that goes without saying."""
+    named = [Host(unicode_form(host.name), host.port) for host in hosts]
+    return "\n".join(str(host).removesuffix(":25") for host in named)
+
+
+def _listed(hosts: Sequence[Host]) -> str:
+    return ", ".join(map(str, hosts))
