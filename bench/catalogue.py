@@ -1,31 +1,33 @@
-"""Fills an archive for the console: customers with years of mail, as people might have written it.
+"""Fills an archive for the console: customers with years of mail, as people might write it.
 
 Straight into the tables, with no content: what the console reads is metadata. Words, senders and
-times are drawn so that a few are everywhere and most are rare.
+times are drawn so that a few are everywhere and most are rare; 2,000,000 messages are a year.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
 from bench.figure import progress
+from bench.fill import COUNT, indexed_afterwards
 from mail6m.fold import fold
 from mail6m.storage.embedded import Embedded
 
 BATCH = 200_000
-SPACING = 15
-"""Seconds between two messages of a customer: 2,000,000 are a year."""
-
-COMMON = (
+_COMMON = (
     "facture devis réunion commande livraison chantier rapport contrat offre projet client équipe"
     " planning budget congés formation rendez-vous validation urgent relance paiement acompte"
     " échéance dossier référence compte-rendu invitation question réponse suivi mise à jour"
-).split()
+)
+
+_HEADS = "b c d f g l m n p r s t v ch tr pr gr br cl pl qu st"
+_TAILS = "a e i o u é è an on in ou eau oir ant ette ment tion age ure"
+_NAMES = "jacques herve albert stephane remy olivier carine celine valerie etienne george"
 
 RARE = {"zanzibar": 7, "Élancourt": 900, "belvédère": 40, "quetzalcoatl": 1}
 """Words in the subjects of so many of a customer's messages, spread over the whole time."""
@@ -34,11 +36,11 @@ RARE = {"zanzibar": 7, "Élancourt": 900, "belvédère": 40, "quetzalcoatl": 1}
 def vocabulary(seed: int, words: int) -> list[str]:
     """Words of syllables, the common ones first."""
     chance = random.Random(seed)
-    heads = "b c d f g l m n p r s t v ch tr pr gr br cl pl qu st".split()
-    tails = "a e i o u é è an on in ou eau oir ant ette ment tion age ure".split()
-    made = dict.fromkeys(COMMON)
+    heads, tails = _HEADS.split(), _TAILS.split()
+    made = dict.fromkeys(_COMMON.split())
     while len(made) < words:
-        made["".join(chance.choice(heads) + chance.choice(tails) for _ in range(chance.randint(2, 4)))] = None
+        syllables = chance.randint(2, 4)
+        made["".join(chance.choice(heads) + chance.choice(tails) for _ in range(syllables))] = None
     return list(made)
 
 
@@ -48,7 +50,7 @@ def senders(seed: int, count: int) -> list[str]:
     words = [fold(word) for word in vocabulary(seed + 1, count // 4 + 50)]
     big = ["gmail.com", "orange.fr", "wanadoo.fr", "hotmail.com", "free.fr"]
     domains = big + [f"{word}.{chance.choice(['fr', 'com', 'net', 'be'])}" for word in words]
-    names = "jacques herve albert stephane remy olivier carine celine valerie etienne george".split()
+    names = _NAMES.split()
     made = []
     for number in range(count):
         domain = domains[int(len(domains) * chance.random() ** 3)]
@@ -56,11 +58,14 @@ def senders(seed: int, count: int) -> list[str]:
     return made
 
 
-# random() ^ 3 makes the first words of the list common, and the last ones rare.
+# A power of random() makes the first of a list common, and the last ones rare.
 _TABLES = """
-CREATE TEMPORARY TABLE word AS SELECT * FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS w (word, folded, n);
-CREATE TEMPORARY TABLE sender AS SELECT * FROM unnest(%s::text[]) WITH ORDINALITY AS s (address, n);
-CREATE UNIQUE INDEX ON word (n); CREATE UNIQUE INDEX ON sender (n);
+CREATE TEMPORARY TABLE word AS
+SELECT * FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS w (word, folded, n);
+CREATE TEMPORARY TABLE sender AS
+SELECT * FROM unnest(%s::text[]) WITH ORDINALITY AS s (address, n);
+CREATE UNIQUE INDEX ON word (n);
+CREATE UNIQUE INDEX ON sender (n);
 ANALYZE word; ANALYZE sender;
 """
 
@@ -74,13 +79,17 @@ WITH drawn AS MATERIALIZED (
            1 + floor(%(words)s * power(random(), 3))::integer AS w3,
            CASE WHEN random() < 0.3 THEN 'Re: ' ELSE '' END AS re
     FROM generate_series(%(first)s, %(last)s, -1) AS n
+), rare AS (
+    SELECT DISTINCT ON (n) n, ' ' || word AS word, ' ' || folded AS folded
+    FROM unnest(%(rare_n)s::integer[], %(rare)s::text[], %(rare_folded)s::text[])
+    AS r (n, word, folded)
 ), new AS MATERIALIZED (
     SELECT d.n, d.id, d.received_at, s.address AS sender, d.recipient,
-           re || a.word || ' ' || b.word || ' ' || c.word || ' ' || d.n || coalesce(' ' || r.word, '') AS subject,
-           lower(re) || a.folded || ' ' || b.folded || ' ' || c.folded || ' ' || d.n || coalesce(' ' || r.folded, '') AS folded
+           concat(re, a.word, ' ', b.word, ' ', c.word, ' ', d.n, r.word) AS subject,
+           concat(lower(re), a.folded, ' ', b.folded, ' ', c.folded, ' ', d.n, r.folded) AS folded
     FROM drawn d JOIN sender s ON s.n = d.sender_n
     JOIN word a ON a.n = w1 JOIN word b ON b.n = w2 JOIN word c ON c.n = w3
-    LEFT JOIN (SELECT DISTINCT ON (n) * FROM unnest(%(rare_n)s::integer[], %(rare)s::text[], %(rare_folded)s::text[]) AS x (n, word, folded)) AS r ON r.n = d.n
+    LEFT JOIN rare r ON r.n = d.n
     ORDER BY d.n DESC
 ), entries AS (
     INSERT INTO search_entry (customer_id, shelf, message_id, sender, recipient, subject)
@@ -96,50 +105,36 @@ SELECT %(customer)s, id, 0, received_at, 4096, 1600, sender, ARRAY[recipient],
 FROM new
 """
 
-_COUNT = """
-INSERT INTO shelf_count (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
-SELECT customer_id, shelf, day_of(message_id), 0, count(*), sum(stored_size), sum(raw_size)
-FROM message WHERE customer_id = %s GROUP BY 1, 2, 3
-"""
-
 
 def fill(data: Path, customers: dict[int, int]) -> None:
     """Give every customer so many messages, in the embedded database under ``data``."""
     embedded = Embedded(data / "postgres")
-    chance = random.Random(1)
-    words = vocabulary(2, 20_000)
-    addresses = senders(3, 8_000)
+    words, addresses = vocabulary(2, 20_000), senders(3, 8_000)
     try:
         with closing(psycopg2.connect(embedded.start())) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_get_indexdef('search_grams'::regclass)")
-                (index,) = cursor.fetchone() or ("",)
-                cursor.execute("DROP INDEX search_grams; SET synchronous_commit = off; SET work_mem = '256MB'")
+                cursor.execute("SET synchronous_commit = off; SET work_mem = '256MB'")
                 cursor.execute(_TABLES, (words, [fold(word) for word in words], addresses))
-                for customer, each in customers.items():
-                    rare = [(chance.randint(1, each), word) for word, count in RARE.items() for _ in range(count)]
-                    for first in range(each, 0, -BATCH):
-                        cursor.execute(
-                            _FILL,
-                            {
-                                "customer": customer,
-                                "first": first,
-                                "last": max(first - BATCH + 1, 1),
-                                "words": len(words),
-                                "senders": len(addresses),
-                                "rare_n": [n for n, _ in rare],
-                                "rare": [word for _, word in rare],
-                                "rare_folded": [fold(word) for _, word in rare],
-                            },
-                        )
-                    cursor.execute(_COUNT, (customer,))
-                    progress(f"  customer {customer}: {each} messages")
-                progress("  the index of grams ...")
-                begun = time.monotonic()
-                cursor.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
-                cursor.execute(index)
-                progress(f"  VACUUM ... {time.monotonic() - begun:.0f} s")
+                constants = {"words": len(words), "senders": len(addresses)}
+                with indexed_afterwards(cursor):
+                    for customer, messages in customers.items():
+                        _fill(cursor, constants | {"customer": customer}, messages)
                 cursor.execute("VACUUM (FREEZE, ANALYZE)")
     finally:
         embedded.leave()
+
+
+def _fill(cursor: Any, constants: dict[str, int], messages: int) -> None:
+    chance = random.Random(1)
+    rare = [(chance.randint(1, messages), w) for w, count in RARE.items() for _ in range(count)]
+    named = {
+        "rare_n": [n for n, _ in rare],
+        "rare": [word for _, word in rare],
+        "rare_folded": [fold(word) for _, word in rare],
+    }
+    for first in range(messages, 0, -BATCH):
+        last = max(first - BATCH + 1, 1)
+        cursor.execute(_FILL, constants | named | {"first": first, "last": last})
+    cursor.execute(COUNT, constants)
+    progress(f"  customer {constants['customer']}: {messages} messages")

@@ -1,7 +1,7 @@
 """The benches: figures to standard output, progress to standard error.
 
-``python -m bench.run [ratio|memory|idle|archive|all] [--rounds N]``; the exit status is 0 when
-every figure was had, whether it meets its target or not, and 1 when one could not be had.
+``python -m bench.run [ratio|memory|idle|archive|search|all] [--rounds N]``; the exit status is 0
+when every figure was had, whether it meets its target or not, and 1 when one could not be had.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bench.figure import Figure, progress, table
 from bench.load import PROGRAMS, BenchError, require_programs
 from bench.memory import idle, memory
 from bench.ratio import compare
+from bench.search import search
 
 Part = Callable[[Path, int], list[Figure]]
 
@@ -27,6 +28,7 @@ PARTS: dict[str, Part] = {
     "memory": lambda root, _: memory(root),
     "idle": lambda root, _: idle(root),
     "archive": archive,
+    "search": search,
 }
 
 

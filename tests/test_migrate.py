@@ -109,3 +109,47 @@ def test_a_dsn_that_is_none() -> None:
     """An operator's slip of the pen is an error of ours, not of the driver's."""
     with pytest.raises(StorageError, match="no database's address"):
         migrate("postgresql://[")
+
+
+MESSAGE = """
+INSERT INTO message (customer_id, message_id, shelf, received_at, raw_size, stored_size, sender,
+                     recipients, header_from, header_to, subject, header_message_id, sha256,
+                     client_address, client_name, client_hello, protocol, tls, smtputf8, eightbit,
+                     returns, envid)
+SELECT 1 + n % 2, (lpad(to_hex(1750000000000 + n * 30000000::bigint), 12, '0')
+                   || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+       CASE WHEN n % 10 = 0 THEN 2 WHEN n % 5 = 0 THEN 1 ELSE 0 END,
+       to_timestamp(1750000000 + n * 30000), 1000 + n, 500 + n, 'a@b.fr', '{c@d.fr}', '', '', 's',
+       '', '', '', '', '', 'SMTP', '', false, false, '', ''
+FROM generate_series(1, 450) AS n"""
+
+DAYS = """
+SELECT customer_id, shelf, day, sum(messages)::bigint, sum(bytes)::bigint, sum(raw_bytes)::bigint
+FROM shelf_count GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+DAYS_OF_MESSAGES = """
+SELECT customer_id, shelf, extract(epoch FROM received_at)::bigint / 86400 AS day, count(*),
+       sum(stored_size)::bigint, sum(raw_size)::bigint
+FROM message GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+MINUTES = "SELECT customer_id, shelf, minute, messages FROM minute_count ORDER BY 1, 2, 3"
+MINUTES_OF_MESSAGES = """
+SELECT customer_id, shelf, extract(epoch FROM received_at)::bigint / 60, count(*)
+FROM message WHERE shelf <> 2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+NOTED = """
+SELECT k.customer, k.id FROM unindexed u, unnest(u.customers, u.messages) AS k (customer, id)
+ORDER BY 1, 2"""
+
+
+def test_an_archive_of_schema_1_goes_on(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its messages are counted by day and minute, and noted for the index: no search misses one."""
+    known = migrations()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "migrations", lambda: known[:1])
+        migrate(empty)
+    ask(empty, MESSAGE)
+    ask(empty, "INSERT INTO shelf_count VALUES (1, 0, 0, 7, 7), (1, 0, 1, -7, -7)")
+    assert migrate(empty) == [name for _, name, _ in known[1:]]
+    assert ask(empty, DAYS) == ask(empty, DAYS_OF_MESSAGES)
+    assert ask(empty, MINUTES) == ask(empty, MINUTES_OF_MESSAGES)
+    messages = "SELECT customer_id, message_id FROM message WHERE shelf <> 2 ORDER BY 1, 2"
+    assert ask(empty, NOTED) == ask(empty, messages)
+    assert ask(empty, "SELECT max(size) <= 200, min(size) > 0 FROM unindexed") == [(True, True)]

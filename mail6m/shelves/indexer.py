@@ -63,7 +63,7 @@ class Indexer:
 
     async def _look(self) -> None:
         try:
-            while self._clock.seconds() >= self._rest_until:
+            while self._loop.running and self._clock.seconds() >= self._rest_until:
                 begun = self._clock.seconds()
                 if not await self._portion():
                     return
