@@ -449,7 +449,7 @@ class Mail6M(Service):
         self._factory = SmtpServerFactory(
             reactor, foundation.turn, settings, reception, cast(Any, certificates or (lambda: None))
         )
-        foundation.pool.listen(ROUTES_CHANNEL, foundation.directory.forget)
+        foundation.pool.listen(ROUTES_CHANNEL, self._routes_changed)
         foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)
         await self._look_after()
         await self._queue.start(reports.send)
@@ -469,6 +469,10 @@ class Mail6M(Service):
         self.log.info(
             "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
         )
+
+    def _routes_changed(self) -> None:
+        self._foundation.directory.forget()
+        self._queue.reroute()
 
     def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object]]:
         foundation, settings = self._foundation, self.settings

@@ -661,6 +661,27 @@ def test_host_slow_to_say_goodbye(relay: Relay) -> None:
     assert first.closed_at is None or second.opened_at < first.closed_at
 
 
+def test_other_hosts_at_once(relay: Relay) -> None:
+    """When a domain's hosts are changed, a session with the last ones gets no more messages."""
+    case = Case("moved", DELIVERED)
+    former = relay.host(case)
+    relay.send([case])
+    assert former.wait_for(lambda peer: len(peer.mails) == 1, PATIENCE)
+    with Peer() as new:
+        hosts = [f"{LOOPBACK}:{new.port}"]
+        relay.sql("UPDATE domain SET hosts = %s WHERE name = %s", hosts, case.domain)
+        while not new.mails:  # one after the other, so that no session has time to be idle
+            before = len(former.mails)
+            assert before < 100
+            relay.send([case])
+            _wait_until(relay, IS_DONE, case.domain)
+        for _ in range(5):
+            relay.send([case])
+            _wait_until(relay, IS_DONE, case.domain)
+        assert len(former.mails) == before
+        assert len(new.mails) == 6
+
+
 def test_session_that_came_too_late(relay: Relay) -> None:
     """A second session for which no work was left is no sign that the host is down."""
     dot, banner = threading.Event(), threading.Event()

@@ -71,10 +71,13 @@ class Courier:
         self._host = ""
         self._in_hand: dict[Transfer, tuple[Consignment, bytes, float]] = {}
         self._over = False
+        self._retired = False
         self._working = False
         self._worked = False
         self._established: Deferred[Reply | None] | None = None
         self._idle_since = 0.0
+        self.route: Route | None = None
+        """Where it goes."""
         self.reached = False
         """It has had a session."""
         self.served = False
@@ -85,10 +88,12 @@ class Courier:
     @property
     def ready(self) -> bool:
         """It has a session, and could take more."""
-        return self._session is not None and self._session.dialogue.can_send
+        session = self._session
+        return session is not None and not self._retired and session.dialogue.can_send
 
     async def travel(self, route: Route) -> None:
         """Reach the first of the hosts that answers; `Dispatch.ended` if none does."""
+        self.route = route
         reply = Reply(451, "4.4.1", "No host to connect to")
         for host in route.hosts:
             failure = await self._try(host, route.tls)
@@ -150,6 +155,11 @@ class Courier:
             self._session.wait()
             self._session.advance()
 
+    def retire(self) -> None:
+        """Take nothing more, and leave when what is in hand has been settled."""
+        self._retired = True
+        self.leave()
+
     def stop(self) -> None:
         """Stop at once; what is in hand is settled as not delivered."""
         self._over = True
@@ -163,6 +173,9 @@ class Courier:
         """Take what there is to take."""
         session = self._session
         if session is None or self._working:
+            return
+        if self._retired:
+            self.leave()
             return
         self._working = True  # what is said below may call for more work: the loop sees to it
         while session.dialogue.can_send and (consignment := self._dispatch.next()) is not None:

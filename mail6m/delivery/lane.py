@@ -207,6 +207,16 @@ class Lane:
             busy = len(self._couriers)
             self._call_couriers(at_least=busy + min(len(self._pending), busy + 1))
 
+    async def reroute(self) -> None:
+        """Whoever is on a way that is not the way any more goes no further."""
+        try:
+            route = await self._keeper.routes.find(self.name)
+        except (NoRoute, StorageError):  # who sets out next is told why
+            route = None
+        for courier in list(self._couriers):
+            if courier.route is not None and courier.route != route:
+                courier.retire()
+
     def stop(self) -> None:
         """Stop at once."""
         self._pending.clear()

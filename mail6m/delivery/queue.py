@@ -29,6 +29,7 @@ from mail6m.delivery.lane import Lane
 from mail6m.delivery.reports import Report
 from mail6m.delivery.route import Routes
 from mail6m.delivery.schedule import LIFETIME, WARN_AFTER, next_probe, settle, warning_due
+from mail6m.directory import OWN
 from mail6m.intake import Accepted, Rejected
 from mail6m.journal import Journal
 from mail6m.model import Notify, Outcome, Reply, Shelf, State, Verdict
@@ -336,6 +337,15 @@ class Queue:
         """There is reason to look now."""
         if self._poll_call.running:
             self._in_background(self.poll())
+
+    def reroute(self) -> None:
+        """Domains have changed: open sessions with hosts that are theirs no longer are ended.
+
+        Lanes by MX look-up have no hosts that a command could change.
+        """
+        for lane in list(self._lanes.values()):
+            if not lane.name.startswith(OWN):
+                self._in_background(lane.reroute())
 
     async def poll(self) -> None:
         """Look for what is due; called every second, and when there is reason to."""

@@ -25,9 +25,14 @@ _ADD = audited(
     " = (done.customer_id, done.name)",
 )
 
-_CHANGE = audited("""
+# Other hosts may be up where the last ones were down: they are probed at once.
+_CHANGE = audited(
+    """
     UPDATE domain SET hosts = %(hosts)s, tls = %(tls)s
-    WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""")
+    WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""",
+    """
+    UPDATE destination d SET next_probe_at = now() FROM done WHERE d.destination = done.name""",
+)
 
 _FIND = f"SELECT {_COLUMNS} FROM domain WHERE name = %s"
 

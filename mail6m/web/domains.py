@@ -16,6 +16,7 @@ from mail6m.domains import (
     Proof,
     Unfit,
     Wrong,
+    read_domain,
     record_of,
     unicode_form,
 )
@@ -135,8 +136,15 @@ class DomainForm(HostsForm):
 
     name = StringField(
         N_("Domaine de messagerie"),
-        [DataRequired(N_("Indiquez votre domaine, comme mondomaine.fr.")), Length(max=300)],
+        [DataRequired(N_("Indiquez votre domaine, comme mondomaine.fr."))],
     )
+
+    def validate_name(self, field: StringField) -> None:
+        """A domain's name; whose it is, is seen later."""
+        try:
+            read_domain(field.data or "")
+        except Unfit as unfit:
+            raise ValidationError(_WRONG[unfit.why]) from unfit
 
 
 class DomainPages:
