@@ -283,6 +283,8 @@ class _Unanswered(Exception):
 
 def _host_name(name: str) -> str:
     """A host's name in A-labels, or its address. Raises `ValueError`."""
+    if "%" in name:  # a zone is a matter of one machine
+        raise ValueError(f"{name} has a zone")
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
