@@ -115,6 +115,7 @@ def listening(
     *,
     proxies: Sequence[str] = (),
     more_pages: Sequence[object] = (),
+    resolver: Any = None,
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
 ) -> Iterator[Console]:
@@ -136,7 +137,7 @@ def listening(
             "cabinet": Cabinet(catalogue, indexer),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
-            "resolver": Nowhere(),
+            "resolver": resolver or Nowhere(),
             "in_thread": partial(deferToThreadPool, reactor, reactor.getThreadPool()),
             "clock": lambda: datetime.now(UTC),
             "hostname": "mail6m.test",
@@ -534,25 +535,6 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         {"name": h.domain}, [("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
     ),
     "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, idle=True, foreign=404),
-    "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
-    "POST /domaines/<name>/supprimer": lambda h: Sample(
-        {"name": h.domain}, [("sur", "oui")], foreign=404
-    ),
-    "GET /file": lambda _: Sample(fields=[("page", 1)]),
-    "POST /file/reessayer": lambda h: Sample(fields=[("id", h.deliveries[0])], foreign=404),
-    "GET /domaines": lambda _: Sample(),
-    "POST /domaines": lambda h: Sample(
-        fields=[
-            ("name", f"nouveau-{h.word}.example.net"),
-            ("hosts", "192.0.2.25"),
-            ("tls", "none"),
-        ]
-    ),
-    "GET /domaines/<name>": lambda h: Sample({"name": h.domain}, foreign=404),
-    "POST /domaines/<name>": lambda h: Sample(
-        {"name": h.domain}, [("hosts", "192.0.2.25"), ("tls", "none")], foreign=404
-    ),
-    "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, foreign=404),
     "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
     "POST /domaines/<name>/supprimer": lambda h: Sample(
         {"name": h.domain}, [("sur", "oui")], foreign=404

@@ -78,13 +78,17 @@ def house(at: Console) -> House:
 # Bodies
 
 
-def raw(at: Console, octets: bytes) -> bytes:
-    """What comes back for octets, until the console closes; it may close before all are sent."""
+def raw(at: Console, octets: bytes, *, leave: bool = False) -> bytes:
+    """What comes back for octets, until the console closes; it may close before all are sent.
+
+    Whoever leaves does not wait for what comes to octets that are no whole request.
+    """
     answer = b""
     with socket.create_connection(("127.0.0.1", at.port), timeout=30) as connection:
         try:
             connection.sendall(octets)
-            connection.shutdown(socket.SHUT_WR)
+            if leave:
+                connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass
         try:
@@ -227,7 +231,7 @@ def test_any_address(at: Console, octets: bytes, before: str) -> None:
 
 HEADERS = [
     "Host", "Cookie", "User-Agent", "Accept-Language", "Origin", "Referer", "Accept", "Range",
-    "Sec-Fetch-Site", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type", "Content-Length",
+    "Sec-Fetch-Site", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type",
     "If-None-Match", "Expect", "Upgrade", "Accept-Encoding", "Authorization",
 ]  # fmt: skip
 COOKIE = [b"mail6m-session=", b"mail6m-visitor=\xff", b"mail6m-session=;mail6m-session=x", b"=;=;;"]
@@ -249,17 +253,14 @@ def test_any_headers(at: Console, headers: list[tuple[str, bytes]], method: str,
     ]
     lines = [b"%b %b HTTP/1.1" % (method.encode(), path.encode()), b"Host: a", *lines]
     answer = raw(at, b"\r\n".join([*lines, b"Connection: close", b"", b""]))
-    # A body that was announced and did not come is no request, and has no answer.
-    assert re.match(rb"HTTP/1.1 [234]\d\d ", answer) or (
-        not answer and b"Content-Length" in b"".join(lines)
-    )
+    assert re.match(rb"HTTP/1.1 [234]\d\d ", answer)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_octets(at: Console, octets: bytes) -> None:
     """Leave the console as it was."""
-    raw(at, octets)
+    raw(at, octets, leave=True)
     assert at.browser().get("/connexion").status == 200
 
 
@@ -342,7 +343,11 @@ def test_nothing_secret_is_logged_on_any_route(at: Console) -> None:
 def test_noise_changes_nothing(at: Console, house: House) -> None:
     """What is refused has not been done."""
     before = dump(at)
-    raw(at, b"POST /meuble/supprimer HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nid=")
+    raw(
+        at,
+        b"POST /meuble/supprimer HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nid=",
+        leave=True,
+    )
     raw(at, b"DELETE /meuble HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert dump(at) == before
     assert isinstance(at.database, psycopg2.extensions.connection)
