@@ -15,7 +15,16 @@ from twisted.internet.defer import ensureDeferred
 
 from mail6m.model import Client, Delivery, Envelope, Notify, Recipient, Shelf, State
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
-from mail6m.storage.deliveries import CHANNEL, Deliveries, Due, Record, read_delivery_id
+from mail6m.storage.deliveries import (
+    _WAITING,
+    _WAITING_COUNT,
+    CHANNEL,
+    Deliveries,
+    Due,
+    Record,
+    Waiting,
+    read_delivery_id,
+)
 from mail6m.storage.errors import Refused
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
@@ -588,6 +597,113 @@ def test_any_destination_can_be_asked_for(queue: Queue, destination: str) -> Non
     assert queue.queued(destination=destination) == []
     retry = partial(queue.deliveries.retry, by(queue.customer))
     assert run(lambda: retry(destination=destination)) == 0
+
+
+# What a customer sees
+
+
+def waiting(queue: Queue, customer: int, offset: int = 0, limit: int = 50) -> list[Waiting]:
+    """A page of a customer's queue."""
+    return run(lambda: queue.deliveries.waiting(customer, offset, limit))
+
+
+def test_what_a_customer_waits_for(queue: Queue) -> None:
+    """Its own deliveries that are not made, in order of arrival, page by page, with the words."""
+    mine = [*queue.add(HERE, 2, recipients=("anne", "marie")), *queue.add(THERE, 1)]
+    done = queue.add(HERE)[0]
+    queue.record(done, State.DELIVERED)
+    queue.customer += 1
+    [other] = queue.add(HERE)
+    queue.customer -= 1
+    rows = waiting(queue, queue.customer)
+    assert [(row.delivery.message, row.delivery.number) for row in rows] == sorted(
+        [(mine[0], 0), (mine[0], 1), (mine[1], 0), (mine[1], 1), (mine[2], 0)]
+    )
+    assert {(row.sender, row.subject) for row in rows} == {("anne@example.org", "Bonjour")}
+    pages = [waiting(queue, queue.customer, offset, 2) for offset in (0, 2, 4, 6)]
+    assert [row for page in pages for row in page] == rows
+    count = queue.deliveries.waiting_count
+    assert run(lambda: count(queue.customer)) == 5
+    assert run(lambda: count(queue.customer + 1)) == 1
+    assert [row.delivery.message for row in waiting(queue, queue.customer + 1)] == [other]
+
+
+def test_what_is_under_way_and_what_is_down(queue: Queue) -> None:
+    """A delivery in a living server's hands, and one whose destination is down, are marked."""
+    server = queue.enlist()
+    [free] = queue.add(HERE)
+    [held] = queue.add(HERE, server=server)
+    [orphan] = queue.add(HERE, server=NOBODY)
+    [down] = queue.add(THERE)
+    queue.down(THERE)
+    marks = {row.delivery.message: row[-2:] for row in waiting(queue, queue.customer)}
+    assert marks == {
+        free: (False, False),
+        held: (True, False),
+        orphan: (False, False),
+        down: (False, True),
+    }
+
+
+def test_only_their_own_destinations_are_down(queue: Queue) -> None:
+    """Domains of the customer's that are down while something waits; nobody else's."""
+    add_domain(queue, HERE, ["mx.example.org:25"])
+    queue.down(HERE)
+    queue.down(THERE)
+    downs = queue.deliveries.down_of
+    assert run(lambda: downs(queue.customer)) == []
+    queue.add(HERE)
+    queue.add(THERE)
+    [down] = run(lambda: downs(queue.customer))
+    assert (down.destination, down.failures) == (HERE, 1)
+    assert down.down_since.tzinfo is UTC
+    assert run(lambda: downs(queue.customer + 1)) == []
+
+
+def test_a_page_does_not_look_at_the_others(queue: Queue) -> None:
+    """One customer's page is found by an index, however many wait for others."""
+    queue.sql(
+        """INSERT INTO delivery (customer_id, message_id, number, recipient, notify, original,
+                                 destination, state, attempts, queued_at, next_attempt_at)
+           SELECT %s + i %% 50, gen_random_uuid(), 0, 'a@b.test', 0, '', 'b.test', 0, 0,
+                  now(), now() FROM generate_series(1, 20000) AS i""",
+        queue.customer + 1,
+    )
+    queue.add(HERE, 3)
+    queue.sql("ANALYZE delivery")
+    for sql, parameters in (
+        (_WAITING, (queue.customer, 0, 50)),
+        (_WAITING_COUNT, (queue.customer,)),
+    ):
+        plan = str(queue.sql(f"EXPLAIN {sql}", *parameters))
+        assert "delivery_waiting" in plan
+        assert "Seq Scan on delivery" not in plan
+
+
+def test_a_customer_retries(queue: Queue) -> None:
+    """Their own deliveries only, all or one, with a note of how many, or which."""
+    first, second = queue.add(HERE, 2)
+    for message in (first, second):
+        queue.grow_old(message, 0)
+    me, other = queue.customer, queue.customer + 1
+
+    def retry(customer: int, delivery: tuple[int, UUID, int] | None = None) -> int:
+        return run(
+            lambda: queue.deliveries.retry(by(customer), customer=customer, delivery=delivery)
+        )
+
+    assert retry(other) == 0
+    assert retry(other, (me, first, 0)) == 0
+    assert queue.lease(queue.enlist()) == []
+    assert retry(me, (me, first, 0)) == 1
+    assert queue.lease(queue.enlist()) == [first]
+    assert retry(me) == 1
+    assert queue.lease(queue.enlist()) == [second]
+    notes = "SELECT customer_id, act, object FROM audit WHERE customer_id IN (%s, %s) ORDER BY 1, 3"
+    assert queue.sql(notes, me, other) == [
+        (me, "deliveries retried", "1"),
+        (me, "deliveries retried", f"{me}-{first}-0"),
+    ]
 
 
 def add_domain(queue: Queue, name: str, hosts: list[str]) -> None:
