@@ -31,7 +31,7 @@ def _default(name: str) -> str:
     [setting] = [one for one in fields(Settings) if one.name == name]
     if setting.default is MISSING:
         return "the machine's full name"
-    if setting.default is None:
+    if setting.default is None or setting.default == ():
         return "none"
     values = setting.default if isinstance(setting.default, tuple) else (setting.default,)
     return ", ".join(f"`{value}`" for value in values)

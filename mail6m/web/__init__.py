@@ -1,1 +1,1 @@
-"""The console: the only folder with HTML. For now, what machines look at."""
+"""The console: the only folder with HTML."""
