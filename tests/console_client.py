@@ -518,6 +518,27 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "POST /meuble/supprimer": lambda h: Sample(
         fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
     ),
+    "GET /file": lambda _: Sample(fields=[("page", 1)]),
+    "POST /file/reessayer": lambda h: Sample(
+        fields=[("id", h.deliveries[0]), ("page", 1)], foreign=404
+    ),
+    "GET /domaines": lambda _: Sample(),
+    "POST /domaines": lambda h: Sample(
+        fields=[
+            ("name", f"autre-{h.word}.example.net"),
+            ("hosts", "127.0.0.1:9"),
+            ("tls", "opportunistic"),
+        ],
+    ),
+    "GET /domaines/<name>": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>": lambda h: Sample(
+        {"name": h.domain}, [("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
+    ),
+    "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, idle=True, foreign=404),
+    "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>/supprimer": lambda h: Sample(
+        {"name": h.domain}, [("sur", "oui")], foreign=404
+    ),
     "GET /liste-blanche": lambda _: Sample(),
     "POST /liste-blanche": lambda h: Sample(fields=[("entry", f"nouveau-{h.word}.example.net")]),
     "POST /liste-blanche/effacer": lambda h: Sample(fields=[("domaine", h.listed)], foreign=404),
