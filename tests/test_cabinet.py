@@ -310,6 +310,13 @@ def test_pages_are_the_list(
     assert holding.messages == len(left)
 
 
+def test_no_limit_is_too_large(shelves: Shelves, way: None, customer: int) -> None:
+    """All that an operator can type is 2^62 - 1, which means everything."""
+    ids = stored(shelves, customer, *[{"summary": summary(subject="Élan")}] * 3)
+    everything = found(shelves, customer, subject="elan", limit=(1 << 62) - 1)
+    assert everything == ids[::-1]
+
+
 def test_a_page_far_beyond_the_last_is_empty(shelves: Shelves, customer: int) -> None:
     """Whatever number somebody types behind page=."""
     store(shelves, new_message(customer))

@@ -69,20 +69,17 @@ _DAY = _PLACE.format(period="day", table="shelf_count")
 _MINUTE = _PLACE.format(period="minute", table="minute_count")
 
 _PAGE = f"""
-SELECT {COLUMNS} FROM message m
-WHERE customer_id = %(customer)s AND shelf = %(shelf)s AND message_id < %(before)s::uuid
-ORDER BY message_id DESC OFFSET %(offset)s LIMIT %(limit)s"""
+SELECT {COLUMNS} FROM shelf_page(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s) m
+ORDER BY message_id DESC"""
+
+_BETWEEN = """
+SELECT message_id FROM shelf_page(%s, %s::smallint, %s::uuid, %s::uuid, 0, %s)
+ORDER BY message_id DESC"""
 
 _SOME = f"""
 SELECT {COLUMNS} FROM message m
 WHERE customer_id = %s AND shelf = %s AND message_id = ANY (%s::uuid[])
 ORDER BY message_id DESC"""
-
-# The walk goes down the primary key, which is the order of arrival.
-_BETWEEN = """
-SELECT message_id FROM message
-WHERE customer_id = %s AND shelf = %s AND message_id >= %s::uuid AND message_id < %s::uuid
-ORDER BY message_id DESC LIMIT %s"""
 
 _SAMPLE = """
 SELECT sender, recipient, subject FROM search_entry
@@ -92,18 +89,8 @@ _OLDEST = """
 SELECT coalesce(min(day), 0) FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
 
 _WALK = """
-WITH walked AS MATERIALIZED (
-    SELECT message_id, sender, recipient, subject FROM search_entry
-    WHERE customer_id = %(customer)s AND shelf = %(shelf)s
-      AND message_id >= %(low)s::uuid AND message_id < %(high)s::uuid
-    ORDER BY message_id DESC LIMIT %(step)s
-)
-SELECT (SELECT count(*) FROM walked),
-       (SELECT message_id FROM walked ORDER BY message_id LIMIT 1),
-       ARRAY(SELECT message_id FROM walked
-             WHERE strpos(sender, %(sender)s) > 0 AND strpos(recipient, %(recipient)s) > 0
-               AND strpos(subject, %(subject)s) > 0
-             ORDER BY message_id DESC LIMIT %(limit)s)::text[]"""
+SELECT walked, last, ids::text[]
+FROM walk_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s, %s, %s, %s)"""
 
 _FIND = """
 SELECT looked_at, ids::text[]
@@ -188,13 +175,7 @@ class Catalogue:
             if place is None:
                 return []
             before, offset = place
-        parameters = {
-            "customer": customer,
-            "shelf": int(shelf),
-            "before": str(before),
-            "offset": offset,
-            "limit": limit,
-        }
+        parameters = (customer, int(shelf), str(_FIRST), str(before), offset, limit)
         return [read_message(row) for row in await self._pool.query(_PAGE, parameters)]
 
     async def _place(self, customer: int, shelf: Shelf, offset: int) -> tuple[UUID, int] | None:
@@ -256,21 +237,8 @@ class Catalogue:
     async def _walk(
         self, search: _Search, high: UUID, step: int, limit: int
     ) -> tuple[int, UUID | None, list[UUID]]:
-        criteria = search.criteria
-        rows = await self._pool.query(
-            _WALK,
-            {
-                "customer": search.customer,
-                "shelf": search.shelf,
-                "low": str(search.low),
-                "high": str(high),
-                "step": step,
-                "sender": criteria.sender,
-                "recipient": criteria.recipient,
-                "subject": criteria.subject,
-                "limit": limit,
-            },
-        )
+        bounds = (search.customer, search.shelf, str(search.low), str(high))
+        rows = await self._pool.query(_WALK, (*bounds, step, *search.texts, limit))
         count, last, found = rows[0]
         return int(count), UUID(last) if last else None, [UUID(id_) for id_ in found]
 
@@ -304,22 +272,10 @@ class Catalogue:
         every, anys = given
         low, high = period
         sets = [every, *(anys or [[], [], []]), search.spans(low, high)]
-        criteria = search.criteria
-        rows = await self._pool.query(
-            _FIND,
-            (
-                search.customer,
-                search.shelf,
-                str(low),
-                str(high),
-                *[numbers(grams_) if grams_ else None for grams_ in sets],
-                criteria.sender,
-                criteria.recipient,
-                criteria.subject,
-                most,
-                wanted,
-            ),
-        )
+        bounds = (search.customer, search.shelf, str(low), str(high))
+        asked = [numbers(grams_) if grams_ else None for grams_ in sets]
+        parameters = (*bounds, *asked, *search.texts, most, wanted)
+        rows = await self._pool.query(_FIND, parameters)
         looked_at, ids = rows[0]
         return int(looked_at), [UUID(id_) for id_ in ids]
 
@@ -354,20 +310,23 @@ class _Search:
         self.low = first_id(criteria.since) if criteria.since else _FIRST
         self.high = min(first_id(criteria.until) if criteria.until else _LAST, before or _LAST)
 
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What is looked for in each field."""
+        return self.criteria.sender, self.criteria.recipient, self.criteria.subject
+
     def every(self) -> list[dict[int, bytes]]:
         """The grams that every entry must have in each field, with what they stand for."""
-        return [self._grams(field, folded).every for field, folded in self._terms()]
+        return [
+            self._grams(field, folded).every
+            for field, folded in zip(Field, self.texts, strict=False)
+        ]
 
     def anys(self) -> list[list[int]]:
         """Sets of grams of which every entry must have one each; an empty set asks for nothing."""
-        return [self._grams(field, folded).any for field, folded in self._terms()]
-
-    def _terms(self) -> Sequence[tuple[Field, str]]:
-        return (
-            (Field.SENDER, self.criteria.sender),
-            (Field.RECIPIENT, self.criteria.recipient),
-            (Field.SUBJECT, self.criteria.subject),
-        )
+        return [
+            self._grams(field, folded).any for field, folded in zip(Field, self.texts, strict=False)
+        ]
 
     def _grams(self, field: Field, folded: str) -> Grams:
         return grams(self.customer, self.shelf, field, folded) if folded else Grams({}, [])
