@@ -331,6 +331,18 @@ def test_a_forgotten_password_is_replaced(console: Console, house: House) -> Non
         assert "Ce lien n'est plus valable" in late.text
 
 
+def test_a_link_followed_by_somebody_who_is_in(console: Console, house: House) -> None:
+    """It leads to the door all the same: whoever was in, in this browser, is not any more."""
+    browser = console.browser()
+    browser.enter(console, house.reader)
+    form = [("jeton", house.letter), ("new", NEW_PASSWORD), ("again", NEW_PASSWORD)]
+    other = console.browser()
+    other.enter(console, house.admin)
+    assert "Connectez-vous" in followed(other, other.post("/mot-de-passe", form))
+    assert other.get("/meuble").location == "/connexion"
+    assert browser.get("/meuble").location == "/connexion"
+
+
 def letter_to(console: Console, address: str) -> str:
     """The text of the one letter to an address, which may still be on its way."""
     for _ in range(500):
