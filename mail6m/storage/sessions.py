@@ -18,7 +18,8 @@ WITH seen AS (
       AND seen_at > now() - %(idle)s * interval '1 second'
 )
 SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email, a.role,
-       a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows, p.search_rows, s.notices
+       a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows,
+       p.search_rows, s.notices
 FROM session s
 JOIN account a USING (customer_id, account_id)
 JOIN customer c USING (customer_id)
