@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+import time
 from email import message_from_bytes, policy
 
 import pyotp
@@ -40,7 +40,7 @@ def test_signing_in_with_a_second_factor(open_window: Open, coffre: Company) -> 
             "Ce code n'est pas le bon, ou il a déjà servi."
         )
     # A step later than the one that is used up: half a minute early, which the clocks may differ.
-    window.send("Continuer", code=pyotp.TOTP(secret).at(datetime.now(UTC), 1))
+    window.send("Continuer", code=pyotp.TOTP(secret).at(int(time.time()) + 30))
     assert window.path == "/meuble"
 
     again = open_window()

@@ -38,6 +38,10 @@ def console_routes() -> list[Route]:
     return list(found.values())
 
 
+_PATIENT = """const setsOut = setTimeout;
+window.setTimeout = (act, delay, ...more) => delay < 1000 ? setsOut(act, delay, ...more) : 0;"""
+"""A page that would look again by itself in some seconds stays as it is."""
+
 PAGES = {route.rule: route for route in console_routes() if route.method == "GET"}
 
 
@@ -157,7 +161,7 @@ SCENES = [
     Scene("meuble-en-anglais", "", "english", at("/meuble?page=2")),
     Scene("meuble-aucun-choix", "", "administrator", chosen("Supprimer")),
     Scene("supprimer", "", "administrator", chosen("Supprimer", "Garage", LONG, HOSTILE)),
-    Scene("emissions", "/emissions", "administrator", chosen("Emettre", "Garage", LONG)),
+    Scene("emissions", "/emissions", "patient", chosen("Emettre", "Garage", LONG)),
     Scene(
         "emissions-remises", "", "administrator",
         lambda hall, window: window.go(f"/emissions?{hall.ids('Notes de frais.')}"),
@@ -177,7 +181,8 @@ SCENES = [
     ),
     # Liste blanche, Préférences
     Scene(
-        "liste-blanche-ajoutee", "", "newcomer", sent("/liste-blanche", "Ajouter", entry="oleane.net")
+        "liste-blanche-ajoutee", "", "newcomer",
+        sent("/liste-blanche", "Ajouter", entry="cargo.com"),
     ),
     Scene(
         "liste-blanche-deconseillee", "", "administrator",
@@ -188,7 +193,9 @@ SCENES = [
         "preferences-fausses", "", "administrator",
         sent("/preferences", "Enregistrer", company="", email="georges", cabinet_rows="3"),
     ),
-    Scene("preferences-changees", "", "newcomer", sent("/preferences", "Enregistrer", plan="malle")),
+    Scene(
+        "preferences-changees", "", "newcomer", sent("/preferences", "Enregistrer", plan="malle")
+    ),
     Scene("preferences-lecteur", "", "reader", at("/preferences")),
     Scene("preferences-en-anglais", "", "english", at("/preferences")),
     # Comptes, Sécurité
@@ -239,12 +246,14 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "nobody": open_window(),
             "englishman": open_window(locale="en-GB"),
             "administrator": open_window(duchemin.email),
+            "patient": open_window(duchemin.email),
             "english": open_window(duchemin.email, locale="en-GB"),
             "reader": open_window(reader),
             "newcomer": open_window(stage.company("Nouveau").email),
             "careful": open_window(careful.email),
             "halfway": open_window(),
         }
+        hall.windows["patient"].page.add_init_script(_PATIENT)
         turn_on_second_factor(hall.windows["careful"])
         hall.windows["halfway"].go("/connexion")
         hall.windows["halfway"].sign_in(careful.email)
