@@ -64,18 +64,21 @@ CREATE FUNCTION grams(customer integer, shelf smallint, id uuid,
 RETURNS bigint[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS
 $$
 DECLARE
-    base bigint := (customer::bigint << 28) + (shelf::bigint << 26);
+    senders bigint := (customer::bigint << 28) + (shelf::bigint << 26);
+    recipients bigint := senders + (1 << 24);
+    subjects bigint := senders + (2 << 24);
+    times bigint := senders + (3 << 24);
     recipient_at integer := 8 * (octet_length(sender) + 2);
     subject_at integer := recipient_at + 8 * (octet_length(recipient) + 2);
     octets varbit := ('x' || encode(convert_to(sender || E'\x01\x01' || recipient || E'\x01\x01'
                                                || subject || E'\x01\x01', 'UTF8'), 'hex'))::varbit;
     milliseconds bigint := ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint;
 BEGIN
-    RETURN ARRAY(SELECT base + (substring(octets, i, 24)::integer & x'ff1f1f'::integer)
-                        + CASE WHEN i > subject_at THEN 2 << 24
-                               WHEN i > recipient_at THEN 1 << 24 ELSE 0 END
+    RETURN ARRAY(SELECT (substring(octets, i, 24)::integer & x'ff1f1f'::integer)
+                        + CASE WHEN i > subject_at THEN subjects
+                               WHEN i > recipient_at THEN recipients ELSE senders END
                  FROM generate_series(1, length(octets) - 23, 8) AS i)
-        || ARRAY(SELECT base + (3 << 24) + (level << 21) + ((milliseconds >> 20 + 4 * level) & 2097151)
+        || ARRAY(SELECT times + (level << 21) + ((milliseconds >> 20 + 4 * level) & 2097151)
                  FROM generate_series(0, 4) AS level);
 END
 $$;
