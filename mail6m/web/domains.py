@@ -290,7 +290,7 @@ class DomainPages:
             values |= {"record": record_of(found), "wrong": wrong, "texts": texts}
             return Html("domain_claim.html", values, status)
         direction = await self._declarations.direction(found.name)
-        values |= {"direction": direction, "pointing": POINTING, "here": Pointing.HERE}
+        values |= {"direction": direction, "pointing": POINTING, "all_here": Pointing.HERE}
         return Html("domain.html", values, status)
 
 
