@@ -182,7 +182,9 @@ async def message_reissue(foundation: Foundation, options: argparse.Namespace) -
     if not sent.deliveries:
         left_out = ", ".join(sent.without_way)
         raise Refused(f"{left_out}: not at a domain of customer {options.customer}")
-    return {"count": sent.deliveries, "without_way": sent.without_way}
+    if sent.without_way:
+        return {"count": sent.deliveries, "without_way": sent.without_way}
+    return {"count": sent.deliveries}
 
 
 async def message_delete(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:

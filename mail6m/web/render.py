@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -28,6 +29,7 @@ LANGUAGES = ("fr", "en")
 """The first one is for those who ask for neither."""
 
 _LANGUAGE = re.compile(r"([a-zA-Z]+)(?:-[a-zA-Z0-9-]+)?(?:\s*;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?")
+_TIGHT = re.compile(r" (?=[:;?!»])|(?<=«) ")
 _ADDRESS = re.compile(r"<([^<>]+)>\s*$")
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
@@ -97,9 +99,26 @@ class Renderer:
         return environment
 
 
+class _French(NullTranslations):
+    """French as the code has it, with the spaces that no line may end at."""
+
+    def gettext(self, message: str) -> str:
+        """The text itself."""
+        return _unbroken(message)
+
+    def ngettext(self, singular: str, plural: str, n: int) -> str:
+        """None, and a half, are singular in French."""
+        return _unbroken(singular if n < 2 else plural)
+
+
+@lru_cache(maxsize=2_000)
+def _unbroken(text: str) -> str:
+    return _TIGHT.sub("\u00a0", text)
+
+
 def _translations(language: str) -> NullTranslations:
     if language == LANGUAGES[0]:
-        return NullTranslations()
+        return _French()
     file = resources.files("mail6m.web").joinpath("locale", language, "console.po")
     catalog = read_po(io.BytesIO(file.read_bytes()), locale=language)
     compiled = io.BytesIO()
