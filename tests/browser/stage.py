@@ -48,12 +48,15 @@ class Stage:
         """Where the console is."""
         return f"http://{LOOPBACK}:{self.server.web_port}"
 
-    def company(self, name: str, domain: str = "") -> Company:
-        """A new customer; without a domain it has just signed up."""
+    def company(self, name: str, domain: str = "", port: int = 0) -> Company:
+        """A new customer, with mail to the machine at a port, the peer's if none is said.
+
+        Without a domain it has just signed up.
+        """
         email = f"administrateur@{domain or name.lower() + '.test'}"
         number = self.server.add_customer(name, email, password=PASSWORD)
         if domain:
-            self.server.add_domain(domain, number, self.peer.port)
+            self.server.add_domain(domain, number, port or self.peer.port)
         return Company(number, email, domain)
 
     def reader(self, company: Company, name: str = "lecteur") -> str:
@@ -67,13 +70,19 @@ class Stage:
         )
         return email
 
-    def send(self, letters: Iterable[Letter]) -> None:
-        """Letters come in, in this order, and the machine of their domain has them all."""
-        before, count = len(self.peer.mails), 0
+    def post(self, letters: Iterable[Letter]) -> int:
+        """Letters come in, in this order; how many."""
+        count = 0
         with smtplib.SMTP(LOOPBACK, self.server.smtp_port, timeout=PATIENCE) as client:
             for letter in letters:
                 client.sendmail(letter.sender, letter.to, letter.content)
                 count += 1
+        return count
+
+    def send(self, letters: Iterable[Letter]) -> None:
+        """The same; and the machine of their domain has them all."""
+        before = len(self.peer.mails)
+        count = self.post(letters)
         self.wait_for(lambda peer: len(peer.mails) >= before + count)
 
     def index(self, company: Company) -> None:
