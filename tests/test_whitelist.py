@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from mail6m.storage.migrate import migrate
-from mail6m.storage.whitelist import MOST
+from mail6m.storage.whitelist import MOST, Whitelist
 from mail6m.web.whitelist import ADVICE, EntryForm, everybodys, read_domain, unicode_form
 from tests.console_client import Browser, Console, House, Page, listening, new_house
-from tests.stored import new_database
+from tests.reactor_thread import run
+from tests.stored import by, new_database, new_pool
 
 PATH = "/liste-blanche"
 
@@ -209,6 +210,11 @@ def test_there_is_an_end(at: Console, house: House, browser: Browser) -> None:
     page = add(browser, "cargo.com")
     assert page.status == 400
     assert "pleine" in page.text
+    with new_pool(at.dsn) as pool:
+        assert not run(lambda: Whitelist(pool).add(by(house.number), "cargo.com"))
+        assert run(lambda: Whitelist(pool).remove(by(house.number), "d2.example"))
+        assert run(lambda: Whitelist(pool).add(by(house.number), "cargo.com"))
+        assert not run(lambda: Whitelist(pool).add(by(house.number), "cargo.com"))
 
 
 def test_another_customers_entries(at: Console, house: House, browser: Browser) -> None:
