@@ -45,6 +45,7 @@ bench: .venv/product
 	@touch $@
 
 clean:
+	rm -rf tests/browser/node_modules
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f twisted/plugins/dropin.cache
 	find mail6m tests bench demo twisted -name __pycache__ -prune -exec rm -rf {} +
