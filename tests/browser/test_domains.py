@@ -126,6 +126,6 @@ def test_what_waits_is_tried_at_once(open_window: Open, stage: Stage) -> None:
             break
     expect(row).to_contain_text("450 4.2.1 Full")
     expect(row).to_contain_text("jacques@vermeulen.net")
-    window.page.locator(".acts button").first.click()
+    window.click(f"Réessayer maintenant : Notes de frais., pour {recipient}")
     assert window.notices == ["La remise est essayée maintenant."]
     assert len(stage.received(recipient)) == 1
