@@ -30,7 +30,7 @@ CANDIDATES = 2_000
 SAMPLE = 200
 """Entries that say which grams are rare."""
 GRAMS = 4
-"""Grams that the index is asked for a term: more of them narrow little, and cost as much each."""
+"""Grams that the index is asked for: more of them narrow little, and cost as much each."""
 WINDOW = 1 << 20
 """Milliseconds of the first window for that, a quarter of an hour; the next are eight times it."""
 _MANY = 1 << 30
@@ -282,15 +282,16 @@ class Catalogue:
     async def _rarest(self, search: _Search) -> list[int]:
         """Of each term the grams that the newest entries have least often."""
         entries = await self._pool.query(_SAMPLE, (search.customer, search.shelf, SAMPLE))
-        chosen: list[int] = []
-        for every, texts_ in zip(search.every(), zip(*entries, strict=True), strict=False):
-            sample = "\n".join(texts_).encode()
-            # Of those that are equally rare, rather such as do not overlap.
-            order = {
-                gram: (sample.count(every[gram]), place % 3) for place, gram in enumerate(every)
-            }
-            chosen += sorted(every, key=order.__getitem__)[:GRAMS]
-        return chosen
+        terms = [
+            _rarest(every, "\n".join(texts_).encode())
+            for every, texts_ in zip(search.every(), zip(*entries, strict=True), strict=False)
+            if every
+        ]
+        each = max(GRAMS // max(len(terms), 1), 2)
+        chosen = [choice for term in terms for choice in term[:each]]
+        # What most entries have narrows nothing.
+        rare = [gram for count, gram in chosen if count < len(entries) / 2]
+        return rare or [gram for _, gram in chosen]
 
     async def _oldest(self, search: _Search) -> UUID:
         """No message of the shelf has a lesser id."""
@@ -336,6 +337,14 @@ class _Search:
         if low == _FIRST:
             return []
         return spans(self.customer, self.shelf, low.int >> 80, high.int >> 80)
+
+
+def _rarest(every: dict[int, bytes], sample: bytes) -> list[tuple[int, int]]:
+    """How often a sample has each gram, and the gram; the rarest first."""
+    # Of those that are equally rare, rather such as do not overlap.
+    places = {gram: place % 3 for place, gram in enumerate(every)}
+    counts = [(sample.count(octets), gram) for gram, octets in every.items()]
+    return sorted(counts, key=lambda choice: (choice[0], places[choice[1]]))
 
 
 def _index_is_quicker(hits: int, walked: int, enough: int) -> bool:
