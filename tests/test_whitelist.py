@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
+from mail6m.domains import read_domain, unicode_form
 from mail6m.storage.migrate import migrate
 from mail6m.storage.whitelist import MOST, Whitelist
-from mail6m.web.whitelist import ADVICE, EntryForm, everybodys, read_domain, unicode_form
+from mail6m.web.whitelist import ADVICE, EntryForm, everybodys
 from tests.console_client import Browser, Console, House, Page, listening, new_house
 from tests.reactor_thread import run
 from tests.stored import by, new_database, new_pool

@@ -11,7 +11,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from wtforms import Form, StringField, ValidationError
-from wtforms.validators import Length
 
 from mail6m.model import Delivery, State
 from mail6m.shelves.cabinet import Cabinet, criteria
@@ -20,6 +19,7 @@ from mail6m.storage.archive import Archive
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
+from mail6m.web.forms import at_most
 from mail6m.web.menu import N_
 from mail6m.web.pager import followed, numbered
 from mail6m.web.routes import Access, act, page
@@ -46,9 +46,9 @@ def read_date(typed: str, zone: ZoneInfo) -> datetime:
 class SearchForm(Form):
     """The brochure's search (VII.III)."""
 
-    sender = StringField(N_("Expéditeur"), [Length(max=320)])
-    recipient = StringField(N_("Destinataire"), [Length(max=320)])
-    subject = StringField(N_("Sujet"), [Length(max=500)])
+    sender = StringField(N_("Expéditeur"), [at_most(320)])
+    recipient = StringField(N_("Destinataire"), [at_most(320)])
+    subject = StringField(N_("Sujet"), [at_most(500)])
     since = StringField(N_("Entre le"))
     until = StringField(N_("Et le"))
 

@@ -172,7 +172,8 @@ class _Texts:
         while (value := octets / 1000**power) >= 999.5 and power < len(units) - 1:
             power += 1
         pattern = "#,##0" if power == 0 or value >= 100 else "#,##0.#"
-        return f"{format_decimal(value, pattern, locale=self._language)} {units[power]}"
+        unit = units[0].removesuffix("s") if octets == 1 else units[power]
+        return f"{format_decimal(value, pattern, locale=self._language)} {unit}"
 
     def decimal(self, number: float) -> str:
         """A number with its thousands apart."""

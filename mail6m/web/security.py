@@ -7,7 +7,7 @@ from typing import Any
 import segno
 from markupsafe import Markup
 from wtforms import Form, PasswordField, StringField
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import InputRequired
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.factor import provisioning_uri
@@ -16,6 +16,7 @@ from mail6m.access.signin import WrongCode, WrongPassword
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.sessions import Sessions
 from mail6m.web.browser import in_words
+from mail6m.web.forms import at_most
 from mail6m.web.menu import N_
 from mail6m.web.newpassword import NewPasswordForm
 from mail6m.web.routes import Access, act, page
@@ -28,19 +29,19 @@ _NEEDED = N_("Indiquez votre mot de passe.")
 class ChangeForm(NewPasswordForm):
     """Another password in place of the current one."""
 
-    current = PasswordField(_CURRENT, [InputRequired(_NEEDED), Length(max=1000)])
+    current = PasswordField(_CURRENT, [InputRequired(_NEEDED), at_most(1000)])
 
 
 class PasswordForm(Form):
     """Whether it is really the owner."""
 
-    current = PasswordField(_CURRENT, [InputRequired(_NEEDED), Length(max=1000)])
+    current = PasswordField(_CURRENT, [InputRequired(_NEEDED), at_most(1000)])
 
 
 class FactorForm(PasswordForm):
     """The same, with a code."""
 
-    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), Length(max=40)])
+    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
 
 
 class SecurityPages:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from wtforms import Form, PasswordField, StringField
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import InputRequired
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.signin import SignIn, WrongCode, WrongPassword
 from mail6m.model import Act
 from mail6m.storage.sessions import Sessions
+from mail6m.web.forms import at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, Redirect, Visit, is_inside
@@ -18,17 +19,17 @@ class SignInForm(Form):
     """Address and password."""
 
     email = StringField(
-        N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), Length(max=320)]
+        N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), at_most(320)]
     )
     password = PasswordField(
-        N_("Mot de passe"), [InputRequired(N_("Indiquez votre mot de passe.")), Length(max=1000)]
+        N_("Mot de passe"), [InputRequired(N_("Indiquez votre mot de passe.")), at_most(1000)]
     )
 
 
 class CodeForm(Form):
     """The second factor."""
 
-    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), Length(max=40)])
+    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
 
 
 class SignInPages:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import idna
 from wtforms import Form, StringField, ValidationError
 from wtforms.validators import DataRequired
 
-from mail6m.dialogue.address import canonical_domain
+from mail6m.domains import read_domain, unicode_form
 from mail6m.storage.whitelist import MOST, Whitelist
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
@@ -24,21 +23,6 @@ _PROVIDERS = {
     "rocketmail.com", "sfr.fr", "skynet.be", "t-online.de", "tele2.fr", "tiscali.fr",
     "videotron.ca", "voila.fr", "wanadoo.fr", "web.de", "yandex.ru", "ymail.com", "zoho.com",
 }  # fmt: skip
-
-
-def read_domain(typed: str) -> str:
-    """The canonical name of a domain, given in either form (RFC 5890). Raises `ValueError`."""
-    domain = canonical_domain(typed.strip())
-    last = domain.rpartition(".")[2]
-    if "." not in domain or last.isdecimal() or domain.startswith("["):
-        raise ValueError(f"{typed}: an address of a machine, or a name without a dot")
-    unicode_form(domain)
-    return domain
-
-
-def unicode_form(domain: str) -> str:
-    """A canonical domain as people read it. Raises `ValueError` if it has no such form."""
-    return idna.decode(domain) if "xn--" in domain else domain
 
 
 def everybodys(domain: str) -> bool:
