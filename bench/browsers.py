@@ -1,8 +1,8 @@
 """Browsers at work: people of one customer who read pages, and how long each page took them.
 
-``python -m bench.browsers PORT`` prints the seconds of every page as one JSON list when its standard
-input ends. A browser asks for its next page some 2 s after it has the last one; styles and scripts
-it has already.
+``python -m bench.browsers PORT`` prints the seconds of every page as one JSON list when its
+standard input ends. A browser asks for its next page some 2 s after it has the last one; styles and
+scripts it has already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 from urllib.parse import urlencode
 
-EMAIL, PASSWORD = "marie@mondomaine.fr", "une armoire bien rangée"  # noqa: S105 - a bench's own
+EMAIL, PASSWORD = "marie@mondomaine.fr", "une armoire bien rangée"
 BROWSERS = 200
 SESSIONS = 10
 """Sign-ins, whose sessions the browsers share: a password takes its time, by design."""

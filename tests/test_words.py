@@ -17,7 +17,7 @@ WORDS = english()
 def test_every_text_has_its_english(message: Message) -> None:
     """Nothing that the console shows is left in French for those who read English."""
     translated = WORDS.get(message.id)
-    assert translated is not None and translated.string, "run `python -m tests.words`, translate"
+    assert translated is not None, "run `python -m tests.words`, and translate"
     strings = translated.string if isinstance(translated.string, tuple) else (translated.string,)
     assert all(strings)
 
