@@ -84,8 +84,7 @@ END
 $$;
 
 CREATE INDEX search_grams ON search_entry
-    USING gin (grams(customer_id, shelf, message_id, sender, recipient, subject))
-    WITH (gin_pending_list_limit = 1024);
+    USING gin (grams(customer_id, shelf, message_id, sender, recipient, subject));
 
 -- Three ways to read a shelf. Each is set to go one way: the planner guesses from statistics how much
 -- a customer has, and where they are old or missing it would rather sort a million messages than
@@ -199,6 +198,8 @@ BEGIN
     WHERE m.shelf <> 2
     ON CONFLICT DO NOTHING;
     DELETE FROM unindexed WHERE unindexed_id = ANY (batches);
+    -- New grams are sorted in together, now: every search would read those that wait for it.
+    PERFORM gin_clean_pending_list('search_grams');
 END
 $$;
 
