@@ -12,6 +12,7 @@ import pwd
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -94,8 +95,15 @@ class Mail6M:
         return json.loads(done.stdout)
 
     def settle(self) -> None:
-        """Wait until the queue is empty."""
+        """Wait until the queue is empty, and all that came can be searched for."""
         _wait_until(lambda: self.ask("queue", "list") == [], "Mail6M's queue is not empty")
+        _wait_until(lambda: self._unindexed() == 0, "Mail6M's index is behind")
+
+    def _unindexed(self) -> float:
+        """Messages that no search finds yet."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=60) as answer:  # noqa: S310 - our own
+            text = answer.read().decode()
+        return float(text.rpartition("\nmail6m_unindexed_messages ")[2].partition("\n")[0])
 
     def _customer(self) -> int:
         """The number of the one customer, who is added when the archive is new."""
