@@ -101,7 +101,7 @@ class Mail6M:
 
     def _unindexed(self) -> float:
         """Messages that no search finds yet."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=60) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         return float(text.rpartition("\nmail6m_unindexed_messages ")[2].partition("\n")[0])
 
