@@ -17,11 +17,11 @@ from mail6m.fold import term
 from mail6m.storage.catalogue import Catalogue, Entry, Unindexed
 from mail6m.storage.errors import Unavailable
 
-PORTION = 200
-"""Messages at a time, and those that were committed with the last of them: some 50 ms."""
+PORTION = 100
+"""Messages at a time, and those that were committed with the last of them: some 40 ms."""
 INTERVAL = 0.5
 """Seconds between two looks for notes."""
-SHARE = 10
+SHARE = 25
 """While clients talk, a portion is followed by a rest this many times as long."""
 
 
