@@ -73,7 +73,7 @@ def test_when_nobody_talks_everything_is_worked_off() -> None:
 
 
 def test_while_clients_talk_it_takes_its_share_only() -> None:
-    """A portion is followed by a rest of many times its length, and all is worked off in the end."""
+    """A portion is followed by a long rest, and all is worked off in the end."""
     clock, notes, works = indexer(5 * PORTION)
     busy = True
     works.start(lambda: busy)
