@@ -173,7 +173,7 @@ def _ms(seconds: float) -> float:
 
 
 def _p95(times: Sequence[float]) -> float:
-    return _ms(quantiles(times, n=20)[-1])
+    return _ms(quantiles(times, n=20, method="inclusive")[-1])
 
 
 def _detail(times: Sequence[float]) -> str:
