@@ -181,7 +181,7 @@ async def message_reissue(foundation: Foundation, options: argparse.Namespace) -
     sent = await reissue.send(_operator(options.customer), [message])
     if not sent.deliveries:
         left_out = ", ".join(sent.without_way)
-        raise Refused(f"{left_out}: not at a domain of customer {options.customer}")
+        raise Refused(f"{left_out} is not at a domain of customer {options.customer}")
     if sent.without_way:
         return {"count": sent.deliveries, "without_way": sent.without_way}
     return {"count": sent.deliveries}
