@@ -39,12 +39,11 @@ def test_the_form_is_the_brochures(open_window: Open, duchemin: Company) -> None
     assert buttons == ["Emettre", "Supprimer", "Details"]
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 def test_each_field_and_all_together(
-    open_window: Open, duchemin: Company, letters: list[Letter], scripts: bool
+    open_window: Open, duchemin: Company, letters: list[Letter]
 ) -> None:
     """A part of an address or a subject is enough, case and accents do not count, all must fit."""
-    window = open_window(duchemin.email, java_script_enabled=scripts)
+    window = open_window(duchemin.email)
     for typed, found in (
         ({"Expéditeur": "yorksaw.com"}, ["Re: réunion du 13"]),
         ({"Expéditeur": "CARINE@HOTMAIL.COM"}, ["Re: client hollandais"]),
@@ -71,11 +70,12 @@ def test_each_field_and_all_together(
             expect(window.page.get_by_role("heading", level=2)).to_have_text("Aucun message trouvé")
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 def test_the_pages_found_together_are_all_that_fits(
-    open_window: Open, duchemin: Company, letters: list[Letter]
+    open_window: Open, duchemin: Company, letters: list[Letter], scripts: bool
 ) -> None:
     """Thirty rows a page, on and on by », and back to the first by its number."""
-    window = open_window(duchemin.email)
+    window = open_window(duchemin.email, java_script_enabled=scripts)
     search(window, Sujet="n°")
     shown = window.subjects()
     assert len(shown) == 30
