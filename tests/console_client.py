@@ -196,8 +196,8 @@ class Page(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What somebody reads, its entities resolved."""
-        return unescape(self.body.decode("utf-8", "replace"))
+        """What somebody reads, its entities resolved, and every space a plain one."""
+        return unescape(self.body.decode("utf-8", "replace")).replace("\u00a0", " ")
 
     @property
     def location(self) -> str:

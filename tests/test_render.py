@@ -306,3 +306,10 @@ def test_every_icon_is_drawn() -> None:
             named |= set(re.findall(r'icons\.svg#([a-z-]+)"', text))
             named |= set(re.findall(r'icon\("([a-z-]+)"\)', text))
     assert named == drawn
+
+
+def test_french_spaces_hold() -> None:
+    """No line ends before a colon or within guillemets; none is singular."""
+    words = RENDERER.words["fr"]
+    assert words.gettext("Sûr ? « Oui » : %(n)s") == "Sûr\u00a0? «\u00a0Oui\u00a0»\u00a0: %(n)s"
+    assert [words.ngettext("un", "des", n) for n in (0, 1, 2)] == ["un", "un", "des"]
