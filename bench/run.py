@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.archive import archive
+from bench.console import console
 from bench.figure import Figure, progress, table
 from bench.load import PROGRAMS, BenchError, require_programs
 from bench.memory import idle, memory
@@ -29,6 +30,7 @@ PARTS: dict[str, Part] = {
     "idle": lambda root, _: idle(root),
     "archive": archive,
     "search": search,
+    "console": console,
 }
 
 
