@@ -38,15 +38,18 @@ SELECT q.customer_id, q.message_id, q.number, q.recipient, q.notify, q.original,
 FROM leased q JOIN message m USING (customer_id, message_id)
 ORDER BY q.queued_at, q.message_id, q.number"""
 
-# Destination by destination (a loose walk of the index), so that no backlog hides another one.
-_LEASE = f"""
+# All that something waits for, by a loose walk of the index.
+_DESTINATIONS = """
 WITH RECURSIVE destinations AS (
     (SELECT destination FROM delivery WHERE state = 0 ORDER BY destination LIMIT 1)
     UNION ALL
     SELECT (SELECT n.destination FROM delivery n
             WHERE n.state = 0 AND n.destination > d.destination ORDER BY n.destination LIMIT 1)
     FROM destinations d WHERE d.destination IS NOT NULL
-), due AS (
+)"""
+
+# Destination by destination, so that no backlog hides another one.
+_LEASE = f"""{_DESTINATIONS}, due AS (
     SELECT x.* FROM destinations d CROSS JOIN LATERAL (
         SELECT q.customer_id, q.message_id, q.number FROM delivery q
         WHERE q.destination = d.destination AND q.state = 0 AND q.next_attempt_at <= now()
@@ -151,13 +154,19 @@ WHERE q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(custom
                OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)))
 ORDER BY q.next_attempt_at, q.message_id, q.number LIMIT %(limit)s"""
 
-# What one customer waits for, in order of arrival; `delivery_waiting` is its index.
-_WAITING = """
-WITH page AS (
-    SELECT customer_id, message_id, number, recipient, destination, state, attempts, queued_at,
-           next_attempt_at, last_reply, server_id
-    FROM delivery WHERE customer_id = %s AND state = 0
-    ORDER BY message_id, number OFFSET %s LIMIT %s
+# What one customer waits for. It is found by destination: an index of each customer's would be work
+# for every delivery. A domain that has been removed while mail waited is nobody's.
+_OWN = f"""{_DESTINATIONS}, own AS (
+    SELECT q.* FROM destinations t LEFT JOIN domain ON domain.name = t.destination
+    CROSS JOIN LATERAL (
+        SELECT * FROM delivery q WHERE q.destination = t.destination AND q.state = 0
+          AND q.customer_id = %(customer)s) q
+    WHERE t.destination NOT LIKE 'mx:%%'
+      AND coalesce(domain.customer_id, %(customer)s) = %(customer)s
+)"""
+
+_WAITING = f"""{_OWN}, page AS (
+    SELECT * FROM own ORDER BY message_id, number OFFSET %(offset)s LIMIT %(limit)s
 )
 SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.state, q.attempts,
        q.queued_at, q.next_attempt_at, q.last_reply,
@@ -167,7 +176,7 @@ SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.stat
 FROM page q JOIN message m USING (customer_id, message_id)
 ORDER BY q.message_id, q.number"""
 
-_WAITING_COUNT = "SELECT count(*) FROM delivery WHERE customer_id = %s AND state = 0"
+_WAITING_COUNT = f"{_OWN} SELECT count(*) FROM own"
 
 _DOWN_OF = """
 SELECT d.destination, d.failures, d.next_probe_at, d.last_reply, d.down_since
@@ -393,12 +402,13 @@ class Deliveries:
 
     async def waiting(self, customer: int, offset: int, limit: int) -> list[Waiting]:
         """What a customer's recipients have not got yet, in order of arrival."""
-        rows = await self._pool.query(_WAITING, (customer, offset, limit))
+        parameters = {"customer": customer, "offset": offset, "limit": limit}
+        rows = await self._pool.query(_WAITING, parameters)
         return [Waiting(_delivery(row[:10]), *row[10:]) for row in rows]
 
     async def waiting_count(self, customer: int) -> int:
         """How much that is."""
-        return int((await self._pool.query(_WAITING_COUNT, (customer,)))[0][0])
+        return int((await self._pool.query(_WAITING_COUNT, {"customer": customer}))[0][0])
 
     async def down_of(self, customer: int) -> list[Down]:
         """The customer's destinations that are down while something waits for them."""
