@@ -676,11 +676,9 @@ def test_a_page_does_not_look_at_the_others(queue: Queue) -> None:
     queue.add(HERE, 3)
     queue.sql("ANALYZE delivery")
     parameters = {"customer": queue.customer, "offset": 0, "limit": 50}
-    with contextlib.closing(psycopg2.connect(queue.dsn)) as database, database.cursor() as cursor:
-        for sql in (_WAITING, _WAITING_COUNT):
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
-            [[[explained]]] = cursor.fetchall()
-            assert max(rows_read(explained["Plan"])) < 100
+    for sql in (_WAITING, _WAITING_COUNT):
+        [[[explained]]] = queue.sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
+        assert max(rows_read(explained["Plan"])) < 100
 
 
 def rows_read(plan: dict[str, Any]) -> Iterator[int]:

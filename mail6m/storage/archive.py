@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -77,9 +78,13 @@ WITH messages AS (
     SELECT customers, messages
     FROM (SELECT %s::integer[] AS customers, %s::uuid[] AS messages) AS u WHERE customers <> '{}'
 )"""
+# All parts come as one value, and are cut apart there: an array of them, PostgreSQL and psycopg2
+# both read octet by octet, which takes a tenth of the whole statement.
 _BODIES = """
 INSERT INTO body (customer_id, message_id, part, sealed)
-SELECT * FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::bytea[])"""
+SELECT customer, id, part, substring(whole FROM start FOR length)
+FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::integer[], %s::integer[])
+     AS p (customer, id, part, start, length), (SELECT %s::bytea AS whole) AS w"""
 
 _STORE = Prepared("store", _MESSAGES + _BODIES)
 
@@ -322,11 +327,14 @@ def _columns(keys: Sequence[tuple[int, int, int]]) -> list[str]:
 def _bodies(messages: Sequence[NewMessage]) -> list[Any]:
     """The parameters of ``_BODIES``."""
     rows = [(m, number, part) for m in messages for number, part in enumerate(m.parts)]
+    lengths = [len(part) for _, _, part in rows]
     return [
         numbers([m.customer for m, _, _ in rows]),
         words([id_text(m.id) for m, _, _ in rows]),
         numbers([number for _, number, _ in rows]),
-        octets([part for _, _, part in rows]),
+        numbers(accumulate(lengths[:-1], initial=1)),
+        numbers(lengths),
+        b"".join([part for _, _, part in rows]),
     ]
 
 
