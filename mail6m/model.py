@@ -28,7 +28,8 @@ def id_text(id_: UUID) -> str:
 
 @lru_cache(maxsize=8_192)
 def _text_of(id_: int) -> str:  # looked up by the integer, which is hashed without a call
-    return str(UUID(int=id_))
+    digits = f"{id_:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Notify(enum.IntFlag):

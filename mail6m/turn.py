@@ -13,7 +13,7 @@ until they are quiet: until all of them wait for a commit, which is when there i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -77,8 +77,7 @@ class Turn:
         quiet = not self._listeners
         while self._listeners:  # an answer that came at once lets a session advance again
             listeners, self._listeners = self._listeners, {}
-            for listener in listeners:
-                self._guarded(listener.advance)
+            self._do([listener.advance for listener in listeners])
         if self._put_off:
             self._do_what_was_put_off(quiet)
         self._flush()
@@ -94,21 +93,22 @@ class Turn:
             if quiet or now >= until
         ]
         for _, kind in groupby(sorted(due, key=_patience), key=_patience):
-            for _, work in kind:
+            works = [work for _, work in kind]
+            for work in works:
                 del self._put_off[work]
-                self._guarded(work)
+            self._do(works)
             self._flush()
 
     def _flush(self) -> None:
         speakers, self._speakers = self._speakers, {}
-        for speaker in speakers:
-            self._guarded(speaker.flush)
+        self._do([speaker.flush for speaker in speakers])
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # noqa: BLE001 - the others' work must not suffer for it
-            self.log.failure("something put off to the end of a turn went wrong")
+    def _do(self, works: Sequence[Callable[[], None]]) -> None:
+        for work in works:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the others' work must not suffer for it
+                self.log.failure("something put off to the end of a turn went wrong")
 
 
 def _patience(item: tuple[float, Callable[[], None]]) -> float:

@@ -15,10 +15,10 @@ import psycopg2
 from psycopg2.extensions import connection as BlockingConnection
 
 from mail6m.model import Act, Client, Envelope, Message, Recipient, Shelf, Summary, id_text
-from mail6m.storage.arrays import booleans, numbers, octets, texts, words
+from mail6m.storage.arrays import booleans, numbers, texts, words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused, Unavailable
-from mail6m.storage.pool import Pool, Prepared, Row, text
+from mail6m.storage.pool import Pool, Prepared, Row
 
 MINUTE, DAY = 60_000, 86_400_000
 """Milliseconds."""
@@ -37,16 +37,18 @@ WITH messages AS (
         client_address, client_name, client_hello, protocol, tls,
         smtputf8, eightbit, returns, envid)
     SELECT customer, id, shelf, to_timestamp(milliseconds / 1000.0), raw, stored, sender,
-           string_to_array(recipients, E'\\n'), header_from, header_to, subject, header_id, sha256,
+           string_to_array(recipients, E'\\n'), header_from, header_to, subject, header_id,
+           substring(digests FROM 32 * place::integer - 31 FOR 32),
            address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid
     FROM unnest(
         %s::integer[], %s::uuid[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::boolean[], %s::boolean[], %s::text[], %s::text[])
+        %s::boolean[], %s::boolean[], %s::text[], %s::text[]) WITH ORDINALITY
     AS m (customer, id, shelf, milliseconds, raw, stored, sender, recipients,
-          header_from, header_to, subject, header_id, sha256,
-          address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid)
+          header_from, header_to, subject, header_id,
+          address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid, place),
+    (SELECT %s::bytea AS digests) AS d
 ), deliveries AS (
     INSERT INTO delivery (
         customer_id, message_id, number, recipient, notify, original, destination,
@@ -254,42 +256,47 @@ class Archive:
 
 def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
     """The parameters of ``_MESSAGES``."""
+    ids = [id_text(m.id) for m in messages]
     envelopes = [m.envelope for m in messages]
     clients = [envelope.client for envelope in envelopes]
     summaries = [m.summary for m in messages]
-    deliveries = [(m, number, d) for m in messages for number, d in enumerate(m.deliveries)]
+    deliveries = [
+        (m.customer, id_, number, d)
+        for m, id_ in zip(messages, ids, strict=True)
+        for number, d in enumerate(m.deliveries)
+    ]
     return [
         numbers([m.customer for m in messages]),
-        words([id_text(m.id) for m in messages]),
+        words(ids),
         numbers([int(m.shelf) for m in messages]),
         numbers([m.milliseconds for m in messages]),
         numbers([m.raw_size for m in messages]),
         numbers([m.stored_size for m in messages]),
-        texts([text(envelope.sender) for envelope in envelopes]),
-        texts(["\n".join([text(r.address) for r in e.recipients]) for e in envelopes]),
+        texts([envelope.sender for envelope in envelopes]),
+        texts(["\n".join([r.address for r in e.recipients]) for e in envelopes]),
         texts([summary.sender for summary in summaries]),
         texts([summary.recipients for summary in summaries]),
         texts([summary.subject for summary in summaries]),
         texts([summary.message_id for summary in summaries]),
-        octets([m.sha256 for m in messages]),
         texts([client.address for client in clients]),
-        texts([text(client.name) for client in clients]),
-        texts([text(client.hello) for client in clients]),
+        texts([client.name for client in clients]),
+        texts([client.hello for client in clients]),
         texts([client.protocol for client in clients]),
         texts([client.tls for client in clients]),
         booleans([envelope.smtputf8 for envelope in envelopes]),
         booleans([envelope.eightbit for envelope in envelopes]),
         texts([envelope.returns for envelope in envelopes]),
-        texts([text(envelope.envid) for envelope in envelopes]),
+        texts([envelope.envid for envelope in envelopes]),
+        b"".join([m.sha256 for m in messages]),
         LEASED,
-        numbers([m.customer for m, _, _ in deliveries]),
-        words([id_text(m.id) for m, _, _ in deliveries]),
-        numbers([number for _, number, _ in deliveries]),
-        texts([text(d.recipient.address) for _, _, d in deliveries]),
-        numbers([int(d.recipient.notify) for _, _, d in deliveries]),
-        texts([text(d.recipient.original) for _, _, d in deliveries]),
-        texts([d.destination for _, _, d in deliveries]),
-        numbers([d.server for _, _, d in deliveries]),
+        numbers([customer for customer, _, _, _ in deliveries]),
+        words([id_ for _, id_, _, _ in deliveries]),
+        numbers([number for _, _, number, _ in deliveries]),
+        texts([d.recipient.address for _, _, _, d in deliveries]),
+        numbers([int(d.recipient.notify) for _, _, _, d in deliveries]),
+        texts([d.recipient.original for _, _, _, d in deliveries]),
+        texts([d.destination for _, _, _, d in deliveries]),
+        numbers([d.server for _, _, _, d in deliveries]),
         *_tallies(messages, slot),
     ]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mail6m.storage.pool import text
+
 
 def numbers(values: Iterable[int | None]) -> str:
     """Of integers, and nulls."""
@@ -25,17 +27,12 @@ def words(values: Iterable[str]) -> str:
 
 
 def texts(values: Sequence[str]) -> str:
-    """Of any text."""
+    """Of any text, as PostgreSQL can store it."""
     if not values:
         return "{}"
     together = "".join(values)
+    if not together.isascii() or "\x00" in together:
+        values = [text(value) for value in values]
     if '"' in together or "\\" in together:
         values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return '{"' + '","'.join(values) + '"}'
-
-
-def octets(values: Sequence[bytes]) -> str:
-    """Of bytes, in hexadecimal."""
-    if not values:
-        return "{}"
-    return '{"\\\\x' + '","\\\\x'.join([value.hex() for value in values]) + '"}'

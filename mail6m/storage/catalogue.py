@@ -15,7 +15,7 @@ from mail6m.fold import Field, Grams, grams, spans
 from mail6m.model import Criteria, Message, Shelf, id_text
 from mail6m.storage.archive import COLUMNS, DAY, MINUTE, first_id, read_message
 from mail6m.storage.arrays import numbers, texts, words
-from mail6m.storage.pool import Pool, text
+from mail6m.storage.pool import Pool
 
 NEAR = 1_000
 """Messages that a page is found behind by passing them: a millisecond at the most."""
@@ -152,9 +152,9 @@ class Catalogue:
                 numbers(batches),
                 numbers([entry.customer for entry in entries]),
                 words([id_text(entry.message) for entry in entries]),
-                texts([text(entry.sender) for entry in entries]),
-                texts([text(entry.recipient) for entry in entries]),
-                texts([text(entry.subject) for entry in entries]),
+                texts([entry.sender for entry in entries]),
+                texts([entry.recipient for entry in entries]),
+                texts([entry.subject for entry in entries]),
             ),
         )
 
