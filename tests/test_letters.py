@@ -33,7 +33,8 @@ from mail6m.settings import Settings, SettingsError
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
 from mail6m.tap import Foundation, Mail6M, check
-from mail6m.web.render import LANGUAGES, Renderer
+from mail6m.web.render import Renderer
+from mail6m.web.words import LANGUAGES
 from tests.reactor_thread import run, the_reactor
 from tests.stored import ask, new_database
 from tests.test_access import quick_passwords

@@ -17,7 +17,8 @@ from mail6m.model import Message
 from mail6m.web.cabinet import read_date
 from mail6m.web.menu import MENU
 from mail6m.web.pager import AROUND, Step, followed, numbered
-from mail6m.web.render import LANGUAGES, Renderer, preferred, sender
+from mail6m.web.render import Renderer, sender
+from mail6m.web.words import LANGUAGES, preferred
 
 PARIS, NEW_YORK, UTC_ZONE = ZoneInfo("Europe/Paris"), ZoneInfo("America/New_York"), ZoneInfo("UTC")
 RENDERER = Renderer("1")

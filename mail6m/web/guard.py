@@ -24,10 +24,11 @@ from werkzeug.datastructures import MultiDict
 from mail6m.access.signin import new_token, token_hash
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.sessions import Sessions
-from mail6m.web.render import Renderer, preferred
+from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
 from mail6m.web.site import fields
 from mail6m.web.visit import Answer, Html, NotFound, Plain, Redirect, Visit
+from mail6m.web.words import preferred
 
 CSRF_FIELD = "csrf"
 _HOST = re.compile(r"([a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")

@@ -1,0 +1,106 @@
+"""The console's two languages, and templates that are translated when they are compiled.
+
+The French text is the key, word for word the brochure's; ``locale/en/console.po`` has the English.
+It is read as it is at the start, so that there is nothing to compile.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from jinja2 import Environment, nodes
+from jinja2.visitor import NodeTransformer
+
+LANGUAGES = ("fr", "en")
+"""The first one is for those who ask for neither."""
+
+_LANGUAGE = re.compile(r"([a-zA-Z]+)(?:-[a-zA-Z0-9-]+)?(?:\s*;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?")
+_TIGHT = re.compile(r" (?=[:;?!»])|(?<=«) ")
+
+
+def preferred(header: str) -> str:
+    """The language that an Accept-Language asks for most (RFC 9110, 12.5.4)."""
+    best, weight = LANGUAGES[0], 0.0
+    for part in header.split(","):
+        match = _LANGUAGE.fullmatch(part.strip())
+        if match is None or (language := match[1].lower()) not in LANGUAGES:
+            continue
+        if (quality := float(match[2] or 1)) > weight:
+            best, weight = language, quality
+    return best
+
+
+def translations(language: str) -> NullTranslations:
+    """The texts in that language."""
+    if language == LANGUAGES[0]:
+        return _French()
+    file = resources.files("mail6m.web").joinpath("locale", language, "console.po")
+    catalog = read_po(io.BytesIO(file.read_bytes()), locale=language)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalog)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+class _French(NullTranslations):
+    """French as the code has it, with the spaces that no line may end at."""
+
+    def gettext(self, message: str) -> str:
+        """The text itself."""
+        return _unbroken(message)
+
+    def ngettext(self, singular: str, plural: str, n: int) -> str:
+        """None, and a half, are singular in French."""
+        return _unbroken(singular if n < 2 else plural)
+
+
+@lru_cache(maxsize=2_000)
+def _unbroken(text: str) -> str:
+    return _TIGHT.sub("\u00a0", text)
+
+
+class TranslatedEnvironment(Environment):
+    """Templates in one language: a text is looked up when its template is compiled.
+
+    ``_("…")`` would be a call with a copy of the whole context each time a page has it, and half
+    of what a page takes; so it becomes a constant, and a ``%`` where it has values in it.
+    """
+
+    def __init__(self, words: NullTranslations, **options: Any) -> None:
+        super().__init__(extensions=["jinja2.ext.i18n"], **options)
+        self._translation = _Translation(words)
+        self.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
+
+    def compile(self, source: Any, name: Any = None, filename: Any = None, *more: Any) -> Any:
+        """See `jinja2.Environment.compile`."""
+        tree = self.parse(source, name, filename) if isinstance(source, str) else source
+        return super().compile(self._translation.visit(tree), name, filename, *more)
+
+
+class _Translation(NodeTransformer):
+    """Puts texts in the place of ``_("…")``; like Jinja's own gettext, they are safe markup."""
+
+    def __init__(self, words: NullTranslations) -> None:
+        self._words = words
+
+    def visit_Call(self, call: nodes.Call) -> nodes.Node:
+        self.generic_visit(call)
+        if not (isinstance(call.node, nodes.Name) and call.node.name == "_"):
+            return call
+        [text] = call.args
+        assert isinstance(text, nodes.Const), "other texts than constants are translated by a visit"
+        said = nodes.Const(self._words.gettext(text.value), lineno=call.lineno)
+        values = nodes.Dict([_pair(value) for value in call.kwargs], lineno=call.lineno)
+        marked = nodes.MarkSafeIfAutoescape(said, lineno=call.lineno)
+        return nodes.Mod(marked, values, lineno=call.lineno)
+
+
+def _pair(value: nodes.Keyword) -> nodes.Pair:
+    return nodes.Pair(nodes.Const(value.key), value.value, lineno=value.lineno)
