@@ -82,6 +82,8 @@ class Settings:
     seal_threads: int = 2
     """Large messages that are compressed and stored at once."""
     database_connections: int = 6
+    console_connections: int = 3
+    """The console's and the indexer's own, so that no message waits behind pages."""
     database_timeout: float = 20.0
     """For one statement; beyond it the sender is told 451."""
 

@@ -187,6 +187,7 @@ _RANGES = (
     ("quality", 0, 11),
     ("seal_threads", 1, 64),
     ("database_connections", 1, 1_000),
+    ("console_connections", 1, 1_000),
     ("relay_sessions", 1, 1_000),
     ("max_message_size", 1_024, 1 << 40),
     ("max_line", 1_000, 65_536),
@@ -260,12 +261,9 @@ class Foundation:
         for name in applied:
             self.log.info("applied migration {name}", name=name)
         self.keyring = Keyring(master)
-        self.pool = Pool(
-            self.reactor,
-            self.dsn,
-            self.settings.database_connections,
-            self.settings.database_timeout,
-        )
+        self.pool = self._pool(self.settings.database_connections)
+        # Apart, so that no message waits for a connection behind pages, or behind the indexer.
+        self.console_pool = self._pool(self.settings.console_connections)
         self.customers = Customers(self.pool)
         self.domains = Domains(self.pool)
         self.archive = Archive(self.pool, self.dsn, self.settings.database_timeout)
@@ -280,11 +278,14 @@ class Foundation:
             self.settings.postmaster,
         )
         self.reader = Reader(self.archive, self.directory)
-        self.catalogue = Catalogue(self.pool)
+        self.catalogue = Catalogue(self.console_pool)
         self.indexer = Indexer(self.reactor, self.catalogue)
         self.cabinet = Cabinet(self.catalogue, self.indexer)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
+
+    def _pool(self, connections: int) -> Pool:
+        return Pool(self.reactor, self.dsn, connections, self.settings.database_timeout)
 
     def intake(self, outgoing: Outgoing, journal: Journal, threads: ThreadPool) -> Intake:
         """The way in."""
@@ -326,6 +327,7 @@ class Foundation:
         """Close the database."""
         if hasattr(self, "pool"):
             self.pool.close()
+            self.console_pool.close()
             self.archive.close()
         if self._embedded is not None:
             await deferToThread(self._embedded.leave)
@@ -476,14 +478,14 @@ class Mail6M(Service):
 
     def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object]]:
         foundation, settings = self._foundation, self.settings
+        pool = foundation.console_pool
         return console(
             Parts(
-                pool=foundation.pool,
+                pool=pool,
                 keyring=foundation.keyring,
-                customers=foundation.customers,
-                domains=foundation.domains,
-                archive=foundation.archive,
-                deliveries=foundation.deliveries,
+                domains=Domains(pool),
+                archive=Archive(pool, foundation.dsn, settings.database_timeout),
+                deliveries=Deliveries(pool),
                 directory=foundation.directory,
                 cabinet=foundation.cabinet,
                 letters=foundation.letters(own_mail),

@@ -88,20 +88,28 @@ def test_while_clients_talk_it_takes_its_share_only() -> None:
     assert notes.left == []
 
 
-def test_a_search_does_not_wait_for_the_rest() -> None:
-    """What a search has worked off at once is done whether clients talk or not."""
+def test_a_search_has_a_portion_worked_off() -> None:
+    """And does not wait for the rest of them, but knows how many there are."""
     _, notes, works = indexer(2 * PORTION + 5)
-    assert ensured(works, 1) == PORTION + 5
-    assert ensured(works, 1) == 5
-    assert ensured(works, 1) == 0
-    assert ensured(works, None) == 0
+    assert [refreshed(works) for _ in range(4)] == [PORTION + 5, 5, 0, 0]
     assert len(notes.entries) == 2 * PORTION + 5
 
 
-def ensured(works: Indexer, portions: int | None) -> int:
-    """What `catch_up` returns at once."""
+def test_searches_take_nothing_from_clients() -> None:
+    """While clients talk, a search adds nothing to the share; `catch_up` goes on to the end."""
+    clock, notes, works = indexer(4 * PORTION)
+    works.start(lambda: True)
+    assert [refreshed(works) for _ in range(3)] == [3 * PORTION] * 3
+    clock.advance(SHARE * TOOK)
+    assert refreshed(works) == 2 * PORTION
+    ensureDeferred(works.catch_up())
+    assert notes.left == []
+
+
+def refreshed(works: Indexer) -> int:
+    """What `refresh` returns at once."""
     results: list[int] = []
-    ensureDeferred(works.catch_up(portions)).addCallback(results.append)
+    ensureDeferred(works.refresh()).addCallback(results.append)
     return results[0]
 
 
@@ -112,7 +120,7 @@ def test_one_portion_at_a_time() -> None:
     works.start(lambda: False)
     clock.advance(INTERVAL)
     done: list[int] = []
-    ensureDeferred(works.catch_up(1)).addCallback(done.append)
+    ensureDeferred(works.refresh()).addCallback(done.append)
     assert notes.asked == 1
     held, notes.held = notes.held, None
     held.callback(None)

@@ -56,7 +56,7 @@ class Cabinet:
         self, customer: int, criteria: Criteria, rows: int, before: UUID | None = None
     ) -> Results:
         """A page of the messages that meet the criteria, older than ``before``."""
-        waiting = await self._indexer.catch_up(1)
+        waiting = await self._indexer.refresh()
         ids = await self._catalogue.find(
             customer,
             Shelf.CABINET,

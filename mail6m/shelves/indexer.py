@@ -1,7 +1,7 @@
 """Writes what messages are searched by, a moment after they have been committed.
 
 A commit leaves a note of its messages, and an entry costs PostgreSQL more than a message does: so
-the notes wait while clients talk, and a search has the newest of them worked off first.
+the notes wait while clients talk; a search has some of them worked off first if it is time for it.
 """
 
 from __future__ import annotations
@@ -49,41 +49,43 @@ class Indexer:
         if self._loop.running:
             self._loop.stop()
 
-    async def catch_up(self, portions: int | None = None) -> int:
-        """Work off the notes there are, at most some portions; how many messages still wait.
+    async def catch_up(self) -> None:
+        """Work off all the notes there are. Raises `Unavailable`."""
+        while await self._portion(whenever=True):
+            pass
+
+    async def refresh(self) -> int:
+        """Work off a portion, unless clients come first; how many messages still wait.
 
         Raises `Unavailable`.
         """
-        done = 0
-        while portions is None or done < portions:
-            if not await self._portion():
-                return 0
-            done += 1
+        await self._portion()
         return await self._catalogue.waiting()
 
     async def _look(self) -> None:
         try:
-            while self._loop.running and self._clock.seconds() >= self._rest_until:
-                begun = self._clock.seconds()
-                if not await self._portion():
-                    return
-                if self._busy():
-                    took = self._clock.seconds() - begun
-                    self._rest_until = self._clock.seconds() + SHARE * took
+            while self._loop.running and await self._portion():
+                pass
         except Unavailable as error:
             self.log.debug("the catalogue waits: {error}", error=error)
         except Exception:  # noqa: BLE001 - an exception would end the loop for good
             self.log.failure("entries could not be written")
 
-    async def _portion(self) -> bool:
-        """Work off a portion; whether there may be another."""
+    async def _portion(self, *, whenever: bool = False) -> bool:
+        """Work off a portion, if it is not time to rest; whether there may be another."""
         await self._lock.acquire()
         try:
+            begun = self._clock.seconds()
+            if begun < self._rest_until and not whenever:
+                return False
             rows = await self._catalogue.unindexed(PORTION)
             if rows:
                 await self._catalogue.index(
                     sorted({row.batch for row in rows}), list(_entries(rows))
                 )
+            if self._busy():
+                now = self._clock.seconds()
+                self._rest_until = now + SHARE * (now - begun)
             return len(rows) >= PORTION
         finally:
             self._lock.release()

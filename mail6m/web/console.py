@@ -24,7 +24,6 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
-from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.plans import Plans
@@ -66,7 +65,6 @@ class Parts:
 
     pool: Pool
     keyring: Keyring
-    customers: Customers
     domains: Domains
     archive: Archive
     deliveries: Deliveries
