@@ -104,7 +104,8 @@ class Pool:
 
     def prepare(self, statement: Prepared) -> None:
         """Have connections that are opened from now on know this statement."""
-        self._prepared.append(statement)
+        if statement not in self._prepared:
+            self._prepared.append(statement)
 
     def listen(self, channel: str, observer: Callable[[], None]) -> None:
         """Call ``observer`` at every NOTIFY on ``channel``, and when one may have been missed."""

@@ -8,14 +8,16 @@ from typing import Any
 
 from mail6m.model import Act, Role
 from mail6m.storage.audit import By, audited, note
-from mail6m.storage.pool import Pool, Row, text
+from mail6m.storage.pool import Pool, Prepared, Row, text
 
 # A look also notes that the session is in use, once a minute; and says once what it had to say.
-_LOOK = """
+_LOOK = Prepared(
+    "look",
+    """
 WITH seen AS (
     UPDATE session SET seen_at = now()
-    WHERE token_hash = %(token)s AND seen_at < now() - interval '1 minute'
-      AND seen_at > now() - %(idle)s * interval '1 second'
+    WHERE token_hash = %s::bytea AND seen_at < now() - interval '1 minute'
+      AND seen_at > now() - %s::float8 * interval '1 second'
 )
 SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email, a.role,
        a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows,
@@ -24,9 +26,10 @@ FROM session s
 JOIN account a USING (customer_id, account_id)
 JOIN customer c USING (customer_id)
 JOIN preferences p USING (customer_id)
-WHERE s.token_hash = %(token)s
-  AND s.seen_at > now() - %(idle)s * interval '1 second'
-  AND s.created_at > now() - %(lifetime)s * interval '1 second'"""
+WHERE s.token_hash = %s::bytea
+  AND s.seen_at > now() - %s::float8 * interval '1 second'
+  AND s.created_at > now() - %s::float8 * interval '1 second'""",
+)
 
 _OPEN = audited("""
     INSERT INTO session (token_hash, customer_id, account_id, complete, client_address, user_agent)
@@ -103,10 +106,13 @@ class Sessions:
     def __init__(self, pool: Pool, idle: float, lifetime: float) -> None:
         self._pool = pool
         self._limits = {"idle": idle, "lifetime": lifetime}
+        pool.prepare(_LOOK)
 
     async def look(self, token_hash: bytes) -> Identity | None:
         """Who has that token; None if it is nobody's, or has run out."""
-        rows = await self._pool.query(_LOOK, {"token": token_hash, **self._limits})
+        idle, lifetime = self._limits["idle"], self._limits["lifetime"]
+        parameters = (token_hash, idle, token_hash, idle, lifetime)
+        rows = await self._pool.query(_LOOK.execute, parameters)
         return _identity(rows[0]) if rows else None
 
     async def open(

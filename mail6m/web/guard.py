@@ -131,7 +131,7 @@ class Guard:
     ) -> bytes:
         visit = self._stranger(request)
         try:
-            visit = await self._visit(request)
+            await self._recognise(request, visit)
             refused = self._refusal(request, route, visit)
             answer = refused or await function(visit, **values)
             return await self._answer(request, visit, answer)
@@ -188,8 +188,7 @@ class Guard:
             now=self._clock(),
         )
 
-    async def _visit(self, request: Any) -> Visit:
-        visit = self._stranger(request)
+    async def _recognise(self, request: Any, visit: Visit) -> None:
         token = _cookie(request, _name("session", visit.secure))
         identity = await self._sessions.look(token_hash(token)) if token else None
         if identity is not None:
@@ -199,7 +198,6 @@ class Guard:
                 visit.language = identity.language
                 visit.words = self._renderer.words[identity.language]
         visit.csrf = self._csrf(visit.token or self._visitor(request, visit.secure))
-        return visit
 
     def _visitor(self, request: Any, secure: bool) -> str:
         """What the CSRF token of somebody without a session is bound to."""

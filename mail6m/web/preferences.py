@@ -96,13 +96,21 @@ class ZoneSelect:
 
 
 @lru_cache(maxsize=len(LANGUAGES))
+def _zone_choices(places: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
+    """The zones, by the names that the parts of the world have in a language."""
+    return {
+        label: [(name, _town(name, place)) for name in names]
+        for label, (place, names) in zip(places, zones().items(), strict=True)
+    }
+
+
+@lru_cache(maxsize=len(LANGUAGES))
 def _zone_options(places: tuple[str, ...]) -> str:
-    """Of the zones, by the names that the parts of the world have in a language."""
     return "".join(
         f'<optgroup label="{escape(label)}">'
-        + "".join(f'<option value="{name}">{_town(name, place)}</option>' for name in names)
+        + "".join(f'<option value="{name}">{town}</option>' for name, town in choices)
         + "</optgroup>"
-        for label, (place, names) in zip(places, zones().items(), strict=True)
+        for label, choices in _zone_choices(places).items()
     )
 
 
@@ -140,10 +148,7 @@ class PreferencesForm(Form):
         else:
             self.plan.choices = [(plan.value, _(label)) for plan, label in PLANS.items()]
         self.language.choices = [(code, _(name)) for code, name in LANGUAGES.items()]
-        self.time_zone.choices = {
-            _(_PLACES[place]): [(name, _town(name, place)) for name in names]
-            for place, names in zones().items()
-        }
+        self.time_zone.choices = _zone_choices(tuple(_(_PLACES[place]) for place in zones()))
 
     def validate_email(self, field: Text) -> None:
         """An address that mail can be sent to; it is kept in its canonical form."""

@@ -91,8 +91,8 @@ class _Texts:
 
     def moment(self, at: datetime, visit: Visit) -> str:
         """``Aujourd'hui 16:01:21``, ``Hier …``, else the date."""
-        local = at.astimezone(visit.zone)
-        today = visit.now.astimezone(visit.zone).date()
+        zone = visit.zone
+        local, today = at.astimezone(zone), visit.now.astimezone(zone).date()
         return f"{self._date(local.date(), today)} {local:%H:%M:%S}"
 
     def _new_date(self, day: date, today: date) -> str:
