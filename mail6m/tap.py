@@ -492,6 +492,7 @@ class Mail6M(Service):
                 console_url=self._console_url,
                 resolver=createResolver(),
                 reactor=self._reactor,
+                turn=foundation.turn,
                 in_thread=deferToThread,
                 clock=_now,
                 hostname=settings.hostname,

@@ -14,9 +14,11 @@ until they are quiet: until all of them wait for a commit, which is when there i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -68,6 +70,12 @@ class Turn:
             self._put_off[work] = (patience, self._clock.seconds() + patience)
         if not self._scheduled:
             self._schedule()
+
+    def quiet(self, patience: float) -> Deferred[None]:
+        """Fires when it is time for what may be put off: see `when_quiet`."""
+        fired: Deferred[None] = Deferred()
+        self.when_quiet(partial(fired.callback, None), patience)
+        return fired
 
     def _schedule(self) -> None:
         self._scheduled = True

@@ -35,6 +35,7 @@ from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
+from mail6m.turn import Turn
 from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
 from mail6m.web.guard import Guard
@@ -128,8 +129,8 @@ def listening(
         available: dict[str, Any] = {
             "pool": pool,
             "reactor": reactor,
+            "turn": Turn(reactor),
             "keyring": keyring,
-            "customers": customers,
             "domains": domains,
             "archive": archive,
             "deliveries": Deliveries(pool),

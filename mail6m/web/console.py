@@ -31,6 +31,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.sessions import Sessions
 from mail6m.storage.whitelist import Whitelist
+from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
 from mail6m.web.cabinet import CabinetPages
@@ -75,6 +76,7 @@ class Parts:
     """Scheme and host that the console is reached by from outside; nothing if not known."""
     resolver: Resolver
     reactor: Any
+    turn: Turn
     in_thread: InThread
     clock: Callable[[], datetime]
     hostname: str
@@ -101,6 +103,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         parts.keyring.secret("console forms"),
         parts.trusted_proxies,
         parts.clock,
+        parts.turn,
     )
     reissue = Reissue(parts.directory, parts.deliveries)
     plans = Plans(parts.pool)
