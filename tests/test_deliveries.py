@@ -13,7 +13,17 @@ import psycopg2
 import pytest
 from twisted.internet.defer import ensureDeferred
 
-from mail6m.model import Client, Delivery, Envelope, Notify, Recipient, Shelf, State
+from mail6m.model import (
+    Client,
+    Delivery,
+    Domain,
+    Envelope,
+    Notify,
+    Recipient,
+    Shelf,
+    State,
+    TlsPolicy,
+)
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.deliveries import (
     _WAITING,
@@ -25,6 +35,7 @@ from mail6m.storage.deliveries import (
     Waiting,
     read_delivery_id,
 )
+from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
@@ -699,6 +710,21 @@ def test_a_removed_domain_is_still_waited_for(queue: Queue) -> None:
     queue.customer += 1
     add_domain(queue, HERE, [])
     assert count() == 0
+
+
+def test_no_mail_goes_to_a_domains_next_owner(queue: Queue, pool: Pool) -> None:
+    """What waits for a domain that was removed waits on, and sets out again if it comes back."""
+    domains, first = Domains(pool), queue.customer
+    for customer in (first, second := new_customer()):
+        queue.sql("INSERT INTO customer VALUES (%s, 'X', 'malle', 1, '\\x00')", customer)
+    domain = partial(Domain, HERE, hosts=(), tls=TlsPolicy.NONE, verify_recipients=True)
+    [message] = queue.add(HERE)
+    run(lambda: domains.add(by(second), domain(second)))
+    assert [one.destination for one in queue.of(message)] == [f"left:{HERE}"]
+    assert run(lambda: queue.deliveries.waiting_count(first)) == 1
+    run(lambda: domains.remove(by(second), HERE))
+    run(lambda: domains.add(by(first), domain(first)))
+    assert [one.destination for one in queue.of(message)] == [HERE]
 
 
 def test_a_customer_retries(queue: Queue) -> None:

@@ -10,7 +10,7 @@ import psycopg2.errors
 
 from mail6m.model import Act, Host, TlsPolicy
 from mail6m.storage.audit import By, audited, note
-from mail6m.storage.domains import read_host
+from mail6m.storage.domains import TAKEN_OVER, read_host
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row
 
@@ -34,8 +34,7 @@ _GRANT = audited(
     INSERT INTO domain (customer_id, name, hosts, tls)
     SELECT customer_id, name, hosts, tls FROM domain_claim WHERE {_ONE} AND token = %(token)s
     RETURNING customer_id, name""",
-    "DELETE FROM domain_claim c USING done WHERE (c.customer_id, c.name)"
-    " = (done.customer_id, done.name)",
+    *TAKEN_OVER,
 )
 
 

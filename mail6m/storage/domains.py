@@ -16,13 +16,25 @@ CHANNEL = "mail6m_routes"
 
 _COLUMNS = "name, customer_id, hosts, tls, verify_recipients"
 
+TAKEN_OVER = (
+    """
+    DELETE FROM domain_claim c USING done
+    WHERE (c.customer_id, c.name) = (done.customer_id, done.name)""",
+    """
+    UPDATE delivery q
+    SET destination = CASE WHEN q.customer_id = done.customer_id THEN done.name
+                           ELSE 'left:' || done.name END
+    FROM done WHERE q.destination IN (done.name, 'left:' || done.name) AND q.state = 0""",
+)
+"""What comes with a domain's becoming somebody's (``done``). It is claimed no longer; and mail that
+waited when another customer removed it does not go to the new one's machine."""
+
 _ADD = audited(
     """
     INSERT INTO domain (customer_id, name, hosts, tls, verify_recipients)
     VALUES (%(customer)s, %(name)s, %(hosts)s, %(tls)s, %(verify)s)
     RETURNING customer_id, name""",
-    "DELETE FROM domain_claim c USING done WHERE (c.customer_id, c.name)"
-    " = (done.customer_id, done.name)",
+    *TAKEN_OVER,
 )
 
 # Other hosts may be up where the last ones were down: they are probed at once.
