@@ -81,6 +81,19 @@ def test_who_what_when_from_where_on_what(at: Console, house: House, browser: Br
         assert said in row
 
 
+def test_what_an_operator_did(at: Console, house: House, browser: Browser) -> None:
+    """Is Mail6M's, and was done on a command line."""
+    at.ask(
+        "INSERT INTO audit (customer_id, account, client_address, act)"
+        " VALUES (%s, 'operator', 'command line', %s)",
+        house.number,
+        Act.DELIVERIES_RETRIED,
+    )
+    text = browser.get(PATH).text
+    assert '<td class="account">Mail6M</td>' in text
+    assert '<td class="client code">en ligne de commande</td>' in text
+
+
 def test_newest_first_page_by_page(at: Console, house: House, browser: Browser) -> None:
     """Fifty to a page; a page that is not there is the last one."""
     for number in range(ROWS + 1):

@@ -282,7 +282,7 @@ def test_a_token_set_before_signing_in(at: Console, house: House) -> None:
 
 
 def test_the_second_factor(at: Console) -> None:
-    """The password alone opens nothing; the code opens it under another token."""
+    """The password alone opens nothing; the code opens the page asked for, under another token."""
     house, browser, thief = new_house(at), at.browser(), at.browser()
     secret = pyotp.random_base32()
     wrapped = Keyring(MASTER).wrap(totp_owner(*house.admin), secret.encode())
@@ -291,12 +291,14 @@ def test_the_second_factor(at: Console) -> None:
         wrapped,
         house.admin[1],
     )
-    assert browser.sign_in(house.admin_email).location == "/connexion/code"
+    asked = "/recherche?subject=a"
+    there = browser.sign_in(house.admin_email, then=asked).location
+    assert there == "/connexion/code?suite=%2Frecherche%3Fsubject%3Da"
     thief.cookies = dict(browser.cookies)
     assert thief.get("/meuble").location == "/connexion/code"
-    browser.get("/connexion/code")
-    code = [("code", pyotp.TOTP(secret).now())]
-    assert browser.post("/connexion/code", code, token=browser.token).location == "/meuble"
+    assert f'name="suite" value="{asked}"' in browser.get(there).text
+    code = [("code", pyotp.TOTP(secret).now()), ("suite", asked)]
+    assert browser.post("/connexion/code", code, token=browser.token).location == asked
     assert browser.get("/meuble").status == 200
     assert thief.get("/meuble").location == "/connexion"
     assert thief.get("/connexion/code").location.partition("?")[0] == "/connexion"

@@ -236,9 +236,11 @@ WITH last AS (
 ), told AS (SELECT pg_notify('mail6m_queue', ''))
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM told)"""
 
+# One that a server has in hand is tried already; its next_attempt_at is the end of the lease.
 _DELIVERIES = """
 SELECT customer_id, message_id, number, recipient, destination, state, attempts, queued_at,
-       next_attempt_at, last_reply
+       CASE WHEN server_id IS NULL THEN next_attempt_at ELSE queued_at END,
+       last_reply
 FROM delivery WHERE customer_id = %s AND message_id = %s ORDER BY number"""
 
 _LENGTH = """

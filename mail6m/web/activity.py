@@ -62,10 +62,16 @@ ACTS = {
 _LABELS = {act.value: label for act, label in ACTS.items()}
 
 
+_OTHERS = {"operator": N_("Mail6M"), "command line": N_("en ligne de commande")}
+"""Who is no account, and where they do it from."""
+
+
 class Line(NamedTuple):
     """An act as it is shown, in the visitor's language."""
 
     entry: Entry
+    account: str
+    client: str
     act: str
     object: str
     """What it was done to, if not to messages."""
@@ -104,6 +110,8 @@ def _line(entry: Entry, there: set[UUID], translate: Callable[[str], str]) -> Li
     label = _LABELS.get(entry.act)
     return Line(
         entry,
+        translate(_OTHERS.get(entry.account, entry.account)),
+        translate(_OTHERS.get(entry.client, entry.client)),
         translate(label) if label else entry.act,
         "" if ids else _object(entry, translate),
         [(id_, id_ in there) for id_ in ids[:_SHOWN]],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from wtforms import Form, PasswordField, StringField
 from wtforms.validators import InputRequired
 
@@ -67,30 +69,32 @@ class SignInPages:
             wrong = N_("Trop d'essais. Attendez un quart d'heure, puis essayez à nouveau.")
             return _form(visit, form, then, wrong, status=429)
         if not entered.complete:
-            return Redirect("/connexion/code", session=entered.token)
+            return Redirect(_with_then("/connexion/code", then), session=entered.token)
         return Redirect(_inside(then), session=entered.token)
 
     @page("/connexion/code", Access.HALFWAY)
     async def code_form(self, visit: Visit) -> Answer:
         """The form for the second factor."""
-        return Html("signin_code.html", {"form": CodeForm(), "wrong": ""})
+        then = _inside(visit.query.get("suite", ""))
+        return Html("signin_code.html", {"form": CodeForm(), "suite": then, "wrong": ""})
 
     @act("/connexion/code", Access.HALFWAY)
     async def code(self, visit: Visit) -> Answer:
         """Give the second factor."""
         form, wrong, status = CodeForm(visit.form), "", 400
+        then = _inside(visit.form.get("suite", ""))
         if form.validate():
             try:
                 token = await self._signin.second_factor(
                     visit.identity, visit.token, form.code.data or "", visit.client
                 )
-                return Redirect("/meuble", session=token)
+                return Redirect(then, session=token)
             except WrongCode:
                 wrong, status = N_("Ce code n'est pas le bon, ou il a déjà servi."), 403
             except TooManyFailures:
                 wrong = N_("Trop d'essais. Attendez un quart d'heure, puis essayez à nouveau.")
                 status = 429
-        return Html("signin_code.html", {"form": form, "wrong": wrong}, status)
+        return Html("signin_code.html", {"form": form, "suite": then, "wrong": wrong}, status)
 
     @act("/deconnexion", Access.PUBLIC)
     async def leave(self, visit: Visit) -> Answer:
@@ -103,6 +107,11 @@ class SignInPages:
 
 def _form(visit: Visit, form: SignInForm, then: str, wrong: str = "", status: int = 200) -> Answer:
     return Html("signin.html", {"form": form, "suite": _inside(then), "wrong": wrong}, status)
+
+
+def _with_then(path: str, then: str) -> str:
+    """A path, and the page that was asked for before."""
+    return f"{path}?{urlencode({'suite': then})}" if _inside(then) == then != "/meuble" else path
 
 
 def _inside(path: str) -> str:
