@@ -1,17 +1,20 @@
-"""What tests share: places that a private PostgreSQL can live in, and one database for many."""
+"""What tests share: places that a private PostgreSQL can live in, one database for many, a say."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.migrate import migrate
+from tests.harness import Say
+
+_SAID = "said"
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +36,22 @@ def database(place: Path) -> Iterator[str]:
     embedded.leave()
 
 
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Say:
+    """Says lines at the end of the run; what a test prints is lost where it runs in a worker."""
+    return lambda line: record_property(_SAID, line)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Debian keeps some servers' programs where only root's PATH looks."""
     sbin = "/usr/sbin"
     if shutil.which("smtp-sink") is None and Path(sbin, "smtp-sink").exists():
         os.environ["PATH"] += os.pathsep + sbin
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have said, each line once."""
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    properties = [pair for one in reports for pair in getattr(one, "user_properties", ())]
+    for line in dict.fromkeys(line for name, line in properties if name == _SAID):
+        terminalreporter.write_line(line)
