@@ -16,6 +16,22 @@ from tests.harness import Say
 
 _SAID = "said"
 
+LONGEST = [
+    "browser/test_gallery.py",
+    "test_faults.py",
+    "test_destination_faults.py",
+    "test_end_to_end.py",
+    "test_console_noise.py",
+    "test_demo.py",
+    "browser/test_list.py",
+    "browser/test_search.py",
+    "browser/test_settings.py",
+    "browser/test_domains.py",
+    "browser/test_account.py",
+    "browser/test_signin.py",
+]
+"""What takes longest comes first, so that no worker is left with it when the others are done."""
+
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
@@ -40,6 +56,12 @@ def database(place: Path) -> Iterator[str]:
 def say(record_property: Callable[[str, object], None]) -> Say:
     """Says lines at the end of the run; what a test prints is lost where it runs in a worker."""
     return lambda line: record_property(_SAID, line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `LONGEST` in front, in that order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
