@@ -14,6 +14,8 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGING := setup.py pyproject.toml
+# A file's tests stay together, since they share what is slow to start.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check bench clean
 
@@ -21,7 +23,7 @@ demo: .venv/product
 	$(BIN)/python demo/run.py $(ARGS)
 
 test: .venv/test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: .venv/test
 	$(BIN)/ruff check .

@@ -62,6 +62,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6,<4",
             "playwright>=1.49,<2",
             "hypothesis>=6.100",
             "mypy>=1.14",

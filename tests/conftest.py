@@ -1,17 +1,36 @@
-"""What tests share: places that a private PostgreSQL can live in, and one database for many."""
+"""What tests share: places that a private PostgreSQL can live in, one database for many, a say."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.migrate import migrate
+from tests.harness import Say
+
+_SAID = "said"
+
+LONGEST = [
+    "browser/test_gallery.py",
+    "test_faults.py",
+    "test_destination_faults.py",
+    "test_end_to_end.py",
+    "test_console_noise.py",
+    "test_demo.py",
+    "browser/test_list.py",
+    "browser/test_search.py",
+    "browser/test_settings.py",
+    "browser/test_domains.py",
+    "browser/test_account.py",
+    "browser/test_signin.py",
+]
+"""What takes longest comes first, so that no worker is left with it when the others are done."""
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +52,28 @@ def database(place: Path) -> Iterator[str]:
     embedded.leave()
 
 
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Say:
+    """Says lines at the end of the run; what a test prints is lost where it runs in a worker."""
+    return lambda line: record_property(_SAID, line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `LONGEST` in front, in that order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Debian keeps some servers' programs where only root's PATH looks."""
     sbin = "/usr/sbin"
     if shutil.which("smtp-sink") is None and Path(sbin, "smtp-sink").exists():
         os.environ["PATH"] += os.pathsep + sbin
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have said, each line once."""
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    properties = [pair for one in reports for pair in getattr(one, "user_properties", ())]
+    for line in dict.fromkeys(line for name, line in properties if name == _SAID):
+        terminalreporter.write_line(line)

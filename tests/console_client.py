@@ -13,6 +13,7 @@ from functools import cache, partial
 from html import unescape
 from ipaddress import ip_network
 from typing import Any, NamedTuple
+from unittest.mock import patch
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -150,7 +151,8 @@ def listening(
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
         async def listen() -> tuple[Guard, Web, Any]:
-            guard, pages = console(parts)
+            with patch("argon2.PasswordHasher", _quick_hasher):
+                guard, pages = console(parts)
             web = Web(CollectorRegistry(), _health, _measure, guard, [*pages, *more_pages])
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
@@ -298,7 +300,12 @@ class Browser:
 @cache
 def password_hash() -> str:
     """What is stored of `PASSWORD`."""
-    return PasswordHasher().hash(PASSWORD)
+    return _quick_hasher().hash(PASSWORD)
+
+
+def _quick_hasher() -> PasswordHasher:
+    """As in production, but its hashes cost next to nothing."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def new_session(at: Console, account: tuple[int, int], token: str, *, complete: bool = True) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -32,6 +33,9 @@ READY_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 LOOPBACK = "127.0.0.1"
 
+Say = Callable[[str], None]
+"""Says a line at the end of the run: the fixture ``say``."""
+
 
 class HarnessError(AssertionError):
     """What a test stands on did not hold; the text says what, with the end of the server's log."""
@@ -49,12 +53,18 @@ def require(program: str, package: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many loopback ports that nobody listens on now, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """So many loopback ports that nobody listens on now, all different.
+
+    They are below those that Linux gives to who asks for any, which would not stay free: another
+    test's client or listener could get one before its server starts, or while it starts again.
+    """
+    free: set[int] = set()
+    while len(free) < count:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind((LOOPBACK, port))
+            free.add(port)
+    return list(free)
 
 
 @contextlib.contextmanager

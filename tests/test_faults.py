@@ -19,7 +19,7 @@ import psycopg2
 import pytest
 
 from mail6m.storage.embedded import Embedded
-from tests.harness import LOOPBACK, Arrival, Server, Sink, free_ports, kill, new_place
+from tests.harness import LOOPBACK, Arrival, Say, Server, Sink, free_ports, kill, new_place
 
 SEED = 20
 ROUNDS = ["twistd"] * 7 + ["a backend"] * 6 + ["the postmaster"] * 6 + ["twistd and the postmaster"]
@@ -343,9 +343,7 @@ def _strike(server: Server, what: str, chance: random.Random) -> None:
         server.start()
 
 
-def test_nothing_is_lost_when_processes_are_killed(
-    scene: Scene, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_lost_when_processes_are_killed(scene: Scene, say: Say) -> None:
     """Whatever got a 250 is in the archive and at its destination, after 20 kill -9 under load."""
     ledger, chance = Ledger(), random.Random(SEED)
     rounds = chance.sample(ROUNDS, len(ROUNDS))
@@ -363,11 +361,10 @@ def test_nothing_is_lost_when_processes_are_killed(
     scene.server.wait_until_relayed(DRAIN_SECONDS)
     assert "Traceback" not in scene.server.log.read_text()
     tally = _check(scene, ledger)
-    with capsys.disabled():
-        print(f"\n{len(rounds)} kills: {tally}; slowest recovery {slowest:.1f} s")
+    say(f"{len(rounds)} kills: {tally}; slowest recovery {slowest:.1f} s")
 
 
-def test_sigterm_under_load_loses_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sigterm_under_load_loses_nothing(scene: Scene, say: Say) -> None:
     """SIGTERM ends the server within 10 s with status 0; clients hear 421, and their 250s hold."""
     ledger = Ledger()
     with socket.create_connection((LOOPBACK, scene.server.smtp_port), 15) as idle:
@@ -386,8 +383,7 @@ def test_sigterm_under_load_loses_nothing(scene: Scene, capsys: pytest.CaptureFi
     scene.server.start()
     scene.server.wait_until_relayed(DRAIN_SECONDS)
     tally = _check(scene, ledger)
-    with capsys.disabled():
-        print(f"\nSIGTERM, obeyed in {seconds:.1f} s: {tally}")
+    say(f"SIGTERM, obeyed in {seconds:.1f} s: {tally}")
 
 
 def test_a_destination_that_is_down_costs_no_copies_elsewhere(scene: Scene) -> None:

@@ -200,7 +200,7 @@ class Window:
     @property
     def heading(self) -> str:
         """The page's h1."""
-        return self.page.get_by_role("heading", level=1).inner_text()
+        return self.page.get_by_role("heading", level=1).inner_text().replace("\xa0", " ")
 
     @property
     def notices(self) -> list[str]:
