@@ -261,6 +261,18 @@ def test_a_plan_is_ordered_and_withdrawn(at: Console, house: House, browser: Bro
     ]
 
 
+def test_the_zone_is_chosen(browser: Browser) -> None:
+    """One of all zones is; what is none is refused, chosen nowhere, and harmless."""
+    browser.post(PATH, list((TYPED | {"time_zone": "America/New_York"}).items()))
+    text = browser.get(PATH).text
+    assert text.count("<optgroup") == len(zones())
+    assert re.findall(r'<option value="([^"]+)" selected>', text) == ["America/New_York"]
+    page = browser.post(PATH, list((TYPED | {"time_zone": '"><b>'}).items()))
+    assert page.status == 400
+    assert '" selected>' not in page.text
+    assert "<b>" not in page.text
+
+
 def test_an_agreed_plan_is_told(at: Console, house: House, browser: Browser) -> None:
     """Its size stands there, and cannot be chosen."""
     at.ask(

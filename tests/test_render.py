@@ -309,6 +309,20 @@ def test_every_icon_is_drawn() -> None:
     assert named == drawn
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_are_translated_when_compiled(language: str) -> None:
+    """They are what the catalogue has, as markup; the values in them are escaped."""
+    environment, words = RENDERER._environments[language], RENDERER.words[language]
+    template = environment.from_string(
+        """{% macro m(x) %}{{ _("Page %(number)s", number=x) }}{% endmacro %}"""
+        """<i title="{{ _('Page suivante') }}">{{ m("<b>&") }}</i>"""
+    )
+    page = words.gettext("Page %(number)s") % {"number": "&lt;b&gt;&amp;"}
+    assert template.render() == f'<i title="{words.gettext("Page suivante")}">{page}</i>'
+    with pytest.raises(AssertionError, match="visit"):
+        environment.from_string("{{ _(x) }}")
+
+
 def test_french_spaces_hold() -> None:
     """No line ends before a colon or within guillemets; none is singular."""
     words = RENDERER.words["fr"]

@@ -148,6 +148,15 @@ def test_what_waits_while_clients_talk(reactor: Reactor) -> None:
     assert reactor.end() == []
 
 
+def test_those_who_wait_for_quiet(reactor: Reactor) -> None:
+    """Each has a patience of its own, and all go at once when it is quiet."""
+    for name, patience in (("patient", 2.0), ("hurried", 1.0)):
+        reactor.turn.quiet(patience).addCallback(lambda _, name=name: reactor.work(name))
+    reactor.talk()
+    assert reactor.end(1.0) == ["hurried", "said"]
+    assert reactor.end() == ["patient"]
+
+
 def test_asking_again_is_not_waiting_anew(reactor: Reactor) -> None:
     """Work that is put off again and again is done once, and when it was due at first."""
     for _ in range(3):
