@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from babel import Locale
@@ -18,6 +19,7 @@ from mail6m.web.menu import MENU
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 
+_MENU = [list(lines) for _, lines in groupby(MENU, key=lambda line: line.group)]
 _ADDRESS = re.compile(r"<([^<>]+)>\s*$")
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
@@ -36,7 +38,7 @@ class Renderer:
     def page(self, visit: Visit, answer: Html) -> bytes:
         """A page as it is sent."""
         template = self._environments[visit.language].get_template(answer.template)
-        return template.render(visit=visit, menu=MENU, **answer.values).encode()
+        return template.render(visit=visit, menu=_MENU, **answer.values).encode()
 
     def letter(self, name: str, language: str, **values: Any) -> Letter:
         """A letter: its template's first line is the subject, and its paragraphs are the rest.

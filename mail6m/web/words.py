@@ -22,6 +22,7 @@ LANGUAGES = ("fr", "en")
 """The first one is for those who ask for neither."""
 
 _LANGUAGE = re.compile(r"([a-zA-Z]+)(?:-[a-zA-Z0-9-]+)?(?:\s*;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?")
+_VALUE = re.compile(r"%\((\w+)\)s")
 _TIGHT = re.compile(r" (?=[:;?!»])|(?<=«) ")
 
 
@@ -70,7 +71,7 @@ class TranslatedEnvironment(Environment):
     """Templates in one language: a text is looked up when its template is compiled.
 
     ``_("…")`` would be a call with a copy of the whole context each time a page has it, and half
-    of what a page takes; so it becomes a constant, and a ``%`` where it has values in it.
+    of what a page takes; so it becomes part of what stands around it.
     """
 
     def __init__(self, words: NullTranslations, **options: Any) -> None:
@@ -90,17 +91,36 @@ class _Translation(NodeTransformer):
     def __init__(self, words: NullTranslations) -> None:
         self._words = words
 
+    def visit_Output(self, output: nodes.Output) -> nodes.Node:
+        """What a page says: a text is as many pieces of it as there are values in it."""
+        pieces: list[nodes.Expr] = []
+        for piece in output.nodes:
+            if isinstance(piece, nodes.Call) and _is_text(piece):
+                values = {value.key: self.visit(value.value) for value in piece.kwargs}
+                said = _VALUE.split(self._said(piece))
+                for text, name in zip(said[::2], [*said[1::2], ""], strict=True):
+                    pieces.append(nodes.TemplateData(text.replace("%%", "%"), lineno=piece.lineno))
+                    if name:
+                        pieces.append(values[name])
+            else:
+                pieces.append(self.visit(piece))
+        return nodes.Output(pieces, lineno=output.lineno)
+
     def visit_Call(self, call: nodes.Call) -> nodes.Node:
+        """Elsewhere, as in an argument, it is a constant, and a ``%``."""
         self.generic_visit(call)
-        if not (isinstance(call.node, nodes.Name) and call.node.name == "_"):
+        if not _is_text(call):
             return call
+        said = nodes.Const(self._said(call), lineno=call.lineno)
+        pairs = [nodes.Pair(nodes.Const(value.key), value.value) for value in call.kwargs]
+        marked = nodes.MarkSafeIfAutoescape(said, lineno=call.lineno)
+        return nodes.Mod(marked, nodes.Dict(pairs, lineno=call.lineno), lineno=call.lineno)
+
+    def _said(self, call: nodes.Call) -> str:
         [text] = call.args
         assert isinstance(text, nodes.Const), "other texts than constants are translated by a visit"
-        said = nodes.Const(self._words.gettext(text.value), lineno=call.lineno)
-        values = nodes.Dict([_pair(value) for value in call.kwargs], lineno=call.lineno)
-        marked = nodes.MarkSafeIfAutoescape(said, lineno=call.lineno)
-        return nodes.Mod(marked, values, lineno=call.lineno)
+        return self._words.gettext(text.value)
 
 
-def _pair(value: nodes.Keyword) -> nodes.Pair:
-    return nodes.Pair(nodes.Const(value.key), value.value, lineno=value.lineno)
+def _is_text(call: nodes.Call) -> bool:
+    return isinstance(call.node, nodes.Name) and call.node.name == "_"
