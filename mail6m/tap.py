@@ -64,7 +64,7 @@ from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
 from mail6m.tls import Certificates
-from mail6m.turn import Turn
+from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
 from mail6m.web.guard import Guard
@@ -607,7 +607,7 @@ class Mail6M(Service):
 
 
 def _settle_in() -> None:
-    """Ask the system for as many files as it allows, and the collector for less zeal.
+    """Ask the system for as many files as it allows, and collector and reactor for less zeal.
 
     What stands after the start stays for good, so that the collector need not look at it again;
     and a message leaves few cycles behind, so that it need not look so often.
@@ -617,6 +617,7 @@ def _settle_in() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    without_log_context()
 
 
 async def _at_most(reactor: Any, seconds: float, work: Deferred[None]) -> None:

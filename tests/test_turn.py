@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from twisted.logger import Logger
+from twisted.internet import epollreactor
+from twisted.logger import Logger, capturedLogs
 
-from mail6m.turn import Turn
+from mail6m.turn import Turn, without_log_context
 from tests.turn_by_turn import TurnByTurn
 
 
@@ -214,3 +215,15 @@ def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(failures) == 3
     reactor.turn.when_quiet(reactor.work, 1.0)
     assert reactor.end() == ["work"]
+
+
+def test_sockets_are_called_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a context; one whose call fails is reported, and stops nobody."""
+    monkeypatch.setattr(epollreactor, "log", epollreactor.log)
+    without_log_context()
+    called: list[object] = []
+    with capturedLogs() as events:
+        epollreactor.log.callWithLogger(None, called.append, 1)
+        epollreactor.log.callWithLogger(None, called.remove, 2)
+    assert called == [1]
+    assert [event["log_failure"].type for event in events] == [ValueError]
