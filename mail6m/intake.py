@@ -9,12 +9,12 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, fail
+from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -113,11 +113,11 @@ class Intake:
         self._on_accept = on_accept
         self._threads = threads
         self._large = DeferredSemaphore(settings.seal_threads)
-        self._batches: Batches[_Small] = Batches(
+        self._batches: Batches[_Arrival] = Batches(
             partial(turn.when_quiet, patience=COMPANY),
             self._commit_small,
             most=MOST,
-            weigh=lambda small: small.content.size,
+            weigh=lambda arrival: arrival.content.size,
             heaviest=HEAVIEST,
         )
 
@@ -129,22 +129,20 @@ class Intake:
         owned = self._known(envelope)
         if owned is None:
             return ensureDeferred(self._ask_then_accept(envelope, content))
-        return self._take(envelope, content, owned)
+        return self._take(_Arrival(_shares(envelope, *owned), content))
 
     async def submit(
         self, customer: int, envelope: Envelope, destination: str, content: Content
     ) -> Receipt:
         """Take in mail that Mail6M itself has written; it is kept only until it is delivered."""
         try:
-            header = content.head(content.size)
             owner = Owner(customer, destination, envelope.recipients[0].address)
             key = await self._directory.key(customer)
         except Exception as error:
             content.close()
             raise Rejected(self._why(Failure())) from error
         share = _Share(customer, envelope, [(envelope.recipients[0], owner)], key, Shelf.TRANSIT)
-        end = header_end(header)
-        return await self._store([share], read(header[:end])[0], content, header[:end])
+        return await self._take(_Arrival([share], content, ours=True))
 
     def _known(self, envelope: Envelope) -> _Owned | None:
         """Whose the recipients are, and the keys, if all of it is in memory."""
@@ -172,61 +170,62 @@ class Intake:
         except Exception as error:
             content.close()
             raise Rejected(self._why(Failure())) from error
-        return await self._take(envelope, content, (owners, keys))
+        return await self._take(_Arrival(_shares(envelope, owners, keys), content))
 
-    def _take(self, envelope: Envelope, content: Content, owned: _Owned) -> Deferred[Receipt]:
+    def _take(self, arrival: _Arrival) -> Deferred[Receipt]:
+        content = arrival.content
+        if content.in_memory and content.size <= SMALL:
+            done = self._batches.add(arrival)
+        else:
+            self._prepare(arrival)
+            done = self._large.run(self._commit_large, arrival)
+        return done.addCallbacks(
+            self._stored, self._not_stored, callbackArgs=(arrival,), errbackArgs=(arrival,)
+        )
+
+    def _prepare(self, arrival: _Arrival) -> None:
+        """Make its messages, with all but their bodies; or note why it must be refused."""
+        if arrival.messages:  # the batch that it was in has failed, and it goes alone now
+            return
+        content = arrival.content
         try:
-            header = content.head(self._settings.max_header_size + _LINE)
+            most = content.size if arrival.ours else self._settings.max_header_size + _LINE
+            header = content.head(most)
             end = header_end(header)
-            header = header[:end]
+            arrival.header = header = header[:end]
             summary, hops = read(header)
-            self._check(content, end, hops)
-        except BaseException:  # noqa: BLE001 - it is handed to who waits
-            content.close()
-            return fail()
-        return self._store(_shares(envelope, *owned), summary, content, header)
+            if not arrival.ours:
+                self._check(end, hops)
+            milliseconds = time.time_ns() // 1_000_000
+            message_id = new_message_id(milliseconds)
+            arrival.messages = [
+                self._new_message(share, message_id, milliseconds, summary, content)
+                for share in arrival.shares
+            ]
+        except Exception:  # noqa: BLE001 - it is handed to who waits for this one
+            arrival.refusal = self._why(Failure())
 
-    def _check(self, content: Content, header_size: int, hops: int) -> None:
+    def _check(self, header_size: int, hops: int) -> None:
         if header_size > self._settings.max_header_size:
             raise Rejected(Reply(552, "5.3.4", "Message header too big"))
         if hops > self._settings.max_hops:
             raise Rejected(Reply(554, "5.4.6", f"Too many hops: {hops}, is this a mail loop?"))
 
-    def _store(
-        self, shares: list[_Share], summary: Summary, content: Content, header: bytes
-    ) -> Deferred[Receipt]:
-        milliseconds = time.time_ns() // 1_000_000
-        message_id = new_message_id(milliseconds)
-        messages: list[NewMessage] = []
-        try:
-            for share in shares:
-                messages.append(
-                    self._new_message(share, message_id, milliseconds, summary, content)
-                )
-            done = self._commit(messages, content, [share.key for share in shares])
-        except Exception:  # noqa: BLE001 - as if it had failed later
-            done = fail()
-        return done.addCallbacks(
-            self._stored,
-            self._not_stored,
-            callbackArgs=(messages, content, header),
-            errbackArgs=(messages, content),
-        )
-
-    def _stored(
-        self, done: None, messages: list[NewMessage], content: Content, header: bytes
-    ) -> Receipt:
-        accepted = [Accepted(message, content, header) for message in messages]
-        for message in messages:
+    def _stored(self, done: None, arrival: _Arrival) -> Receipt:
+        content = arrival.content
+        if arrival.refusal is not None:
+            content.close()
+            raise Rejected(arrival.refusal)
+        for message in arrival.messages:
             self._on_accept.accepted(message)
-        self._outgoing.offer(accepted)
-        return Receipt(messages[0].id)
+        self._outgoing.offer(
+            [Accepted(message, content, arrival.header) for message in arrival.messages]
+        )
+        return Receipt(arrival.messages[0].id)
 
-    def _not_stored(
-        self, failure: Failure, messages: list[NewMessage], content: Content
-    ) -> NoReturn:
-        self._outgoing.doubt(messages)
-        content.close()
+    def _not_stored(self, failure: Failure, arrival: _Arrival) -> NoReturn:
+        self._outgoing.doubt(arrival.messages)
+        arrival.content.close()
         raise Rejected(self._why(failure)) from failure.value
 
     def _why(self, failure: Failure) -> Reply:
@@ -259,43 +258,41 @@ class Intake:
             content.size, 0, b"", (), deliveries,
         )  # fmt: skip
 
-    def _commit(
-        self, messages: list[NewMessage], content: Content, keys: list[Key]
-    ) -> Deferred[None]:
-        if not content.in_memory or content.size > SMALL:
-            return self._large.run(self._commit_large, messages, content, keys)
-        return self._batches.add(_Small(messages, content, keys))
-
-    async def _commit_small(self, batch: Sequence[_Small]) -> None:
-        """Seal these, and store them.
+    async def _commit_small(self, batch: Sequence[_Arrival]) -> None:
+        """Read their headers, seal them, and store them.
 
         Each step is taken for all of them before the next: what it needs of code and tables is
         then still in the processor's caches.
         """
-        contents = [small.content.whole() for small in batch]
+        for arrival in batch:
+            self._prepare(arrival)
+        batch = [arrival for arrival in batch if arrival.refusal is None]
+        contents = [arrival.content.whole() for arrival in batch]
         digests = [hashlib.sha256(octets).digest() for octets in contents]
         compressed = [compress(octets, self._settings.quality) for octets in contents]
         messages = []
-        for small, sha256, octets in zip(batch, digests, compressed, strict=True):
-            for message, key in zip(small.messages, small.keys, strict=True):
+        for arrival, sha256, octets in zip(batch, digests, compressed, strict=True):
+            for message, share in zip(arrival.messages, arrival.shares, strict=True):
                 message.sha256 = sha256
-                message.parts = seal(key, message.id, octets)
+                message.parts = seal(share.key, message.id, octets)
                 message.stored_size = sum(map(len, message.parts))
                 messages.append(message)
-        await self._archive.store(messages, _SMALL_SLOT)
+        if messages:
+            await self._archive.store(messages, _SMALL_SLOT)
 
-    def _commit_large(
-        self, messages: list[NewMessage], content: Content, keys: list[Key]
-    ) -> Deferred[None]:
+    def _commit_large(self, arrival: _Arrival) -> Deferred[None]:
         """In a thread: one pass over the content hashes, compresses, seals and sends it."""
-        return deferToThreadPool(self._reactor, self._threads, self._send, messages, content, keys)
+        if arrival.refusal is not None:
+            return succeed(None)
+        return deferToThreadPool(self._reactor, self._threads, self._send, arrival)
 
-    def _send(self, messages: list[NewMessage], content: Content, keys: list[Key]) -> None:
+    def _send(self, arrival: _Arrival) -> None:
+        content = arrival.content
         quality = fitting_quality(content.middle(SMALL), self._settings.quality)
         bodies = []
-        for message, key in zip(messages, keys, strict=True):
+        for message, share in zip(arrival.messages, arrival.shares, strict=True):
             digest = hashlib.sha256()
-            parts = seal_pieces(key, message.id, _hashed(content.pieces(), digest), quality)
+            parts = seal_pieces(share.key, message.id, _hashed(content.pieces(), digest), quality)
             bodies.append((message, _measured(parts, message, digest)))
         self._archive.store_large(bodies, _LARGE_SLOT)
 
@@ -310,12 +307,17 @@ class _Share:
 
 
 @dataclass(slots=True)
-class _Small:
-    """A message that waits for its batch: a copy and a key for each of its customers."""
+class _Arrival:
+    """A message on its way into the archive, for one customer or several."""
 
-    messages: list[NewMessage]
+    shares: list[_Share]
     content: Content
-    keys: list[Key]
+    ours: bool = False
+    """Mail6M has written it."""
+    header: bytes = b""
+    messages: list[NewMessage] = field(default_factory=list)
+    """One for each of the shares, when it has been prepared."""
+    refusal: Reply | None = None
 
 
 _Owned = tuple[list[Owner], dict[int, Key]]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any, Protocol
 
 from twisted.internet import epollreactor
@@ -45,7 +44,7 @@ class Turn:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._put_off: dict[Callable[[], None], tuple[float, float]] = {}
+        self._put_off: dict[float, dict[Callable[[], None], float]] = {}  # by patience: until when
         self._listeners: dict[Listener, None] = {}
         self._speakers: dict[Speaker, None] = {}
         self._scheduled = False
@@ -67,8 +66,11 @@ class Turn:
 
         What has the least patience goes first, and what it says is on its way before the next.
         """
-        if work not in self._put_off:
-            self._put_off[work] = (patience, self._clock.seconds() + patience)
+        kind = self._put_off.get(patience)
+        if kind is None:
+            kind = self._put_off[patience] = {}
+        if work not in kind:
+            kind[work] = self._clock.seconds() + patience
         if not self._scheduled:
             self._schedule()
 
@@ -97,14 +99,17 @@ class Turn:
     def _do_what_was_put_off(self, quiet: bool) -> None:
         now = self._clock.seconds()
         due = [
-            (patience, work)
-            for work, (patience, until) in self._put_off.items()
-            if quiet or now >= until
+            (patience, [work for work, until in kind.items() if quiet or now >= until])
+            for patience, kind in self._put_off.items()
         ]
-        for _, kind in groupby(sorted(due, key=_patience), key=_patience):
-            works = [work for _, work in kind]
+        for patience, works in sorted(due):
+            if not works:
+                continue
+            kind = self._put_off[patience]
             for work in works:
-                del self._put_off[work]
+                del kind[work]
+            if not kind:
+                del self._put_off[patience]
             self._do(works)
             self._flush()
 
@@ -118,10 +123,6 @@ class Turn:
                 work()
             except Exception:  # noqa: BLE001 - the others' work must not suffer for it
                 self.log.failure("something put off to the end of a turn went wrong")
-
-
-def _patience(item: tuple[float, Callable[[], None]]) -> float:
-    return item[0]
 
 
 class _Plainly:

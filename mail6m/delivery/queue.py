@@ -53,6 +53,8 @@ think about what they are asked while the commit is made."""
 OFFER_PATIENCE = 0.01
 """Seconds that what has just been committed waits before it sets out while clients talk: they are
 to have their 250 first, and the next commit is to be under way."""
+NOTE_PATIENCE = 0.02
+"""Seconds that deliveries wait while clients talk, to be noted together."""
 LIMIT = 1_000
 _SUCCESS = int(Notify.SUCCESS)  # an "and" of flags costs thirty times that of integers
 LATE_EVERY = 60.0
@@ -92,6 +94,7 @@ class Queue:
         self._lanes: dict[str, Lane] = {}
         self._accepted: list[Sequence[Accepted]] = []
         self._returned: list[tuple[int, UUID, str]] = []
+        self._delivered: list[Consignment] = []
         self._records: Batches[Record] = Batches(
             partial(reactor.callLater, COMPANY), self._commit, most=1_000
         )
@@ -125,6 +128,7 @@ class Queue:
             quiet: Deferred[None] = Deferred()
             self._quiet.append(quiet)
             await quiet
+        self._note_delivered()
         await self._records.finished()
         if self._server is not None:
             server, self._server = self._server, None
@@ -202,7 +206,7 @@ class Queue:
         if self._stopping and all(o.verdict is Verdict.LATER for o in consignment.outcomes):
             consignment.let_go()
             return
-        if not consignment.ours and self._delivered(consignment, reports_passed_on):
+        if not consignment.ours and self._all_delivered(consignment, reports_passed_on):
             return
         self._settling += 1
         ensureDeferred(self._settle(consignment, reports_passed_on, next_at)).addErrback(
@@ -238,21 +242,28 @@ class Queue:
                 (consignment.customer, consignment.message, consignment.destination)
             )
 
-    def _delivered(self, consignment: Consignment, reports_passed_on: bool) -> bool:
+    def _all_delivered(self, consignment: Consignment, reports_passed_on: bool) -> bool:
         """The usual case, at the least cost: everybody has it, and nobody wants to be told."""
         for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
             if outcome.verdict is not Verdict.DONE:
                 return False
             if item.recipient.notify & _SUCCESS and not reports_passed_on:
                 return False
-        now = self._clock()
-        consignment.let_go()
-        for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
-            item.attempts += 1
-            self._journal.settled(consignment, item, outcome, State.DELIVERED, now)
-            record = _record(consignment, item, outcome, State.DELIVERED, None, False)
-            self._records.put(record)
+        self._delivered.append(consignment)
+        self._turn.when_quiet(self._note_delivered, NOTE_PATIENCE)
         return True
+
+    def _note_delivered(self) -> None:
+        """All that have been delivered meanwhile, one after the other: see `mail6m.turn`."""
+        delivered, self._delivered = self._delivered, []
+        now = self._clock()
+        for consignment in delivered:
+            consignment.let_go()
+            for item, outcome in zip(consignment.items, consignment.outcomes, strict=True):
+                item.attempts += 1
+                self._journal.settled(consignment, item, outcome, State.DELIVERED, now)
+                record = _record(consignment, item, outcome, State.DELIVERED, None, False)
+                self._records.put(record)
 
     def _settled(self, result: Any) -> None:
         self._settling -= 1

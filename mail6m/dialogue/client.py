@@ -372,13 +372,15 @@ class ClientDialogue:
         """Whatever the host says to RSET, the MAIL that follows will tell."""
 
     def _on_mail(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
-        transfer = _transfer(awaited)
+        transfer = awaited.transfer
+        assert transfer is not None
         if reply.code // 100 != 2:
             transfer.settle(_final(reply))
             self._abandon(transfer)
 
     def _on_rcpt(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
-        transfer = _transfer(awaited)
+        transfer = awaited.transfer
+        assert transfer is not None
         if reply.code // 100 != 2 and transfer.replies[awaited.recipient] is None:
             transfer.replies[awaited.recipient] = _final(reply)
         if not transfer.open:
@@ -392,7 +394,8 @@ class ClientDialogue:
             self._events.append(TransferEnded(transfer))
 
     def _on_data(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
-        transfer = _transfer(awaited)
+        transfer = awaited.transfer
+        assert transfer is not None
         if reply.code != 354:
             self._clean = False
             transfer.settle(_final(reply))
@@ -406,7 +409,8 @@ class ClientDialogue:
             self._awaited.append(_Awaited(Step.END, transfer))
 
     def _on_end(self, awaited: _Awaited, reply: Reply, lines: list[bytes]) -> None:
-        transfer = _transfer(awaited)
+        transfer = awaited.transfer
+        assert transfer is not None
         transfer.settle(reply if reply.code // 100 == 2 else _final(reply))
         self._events.append(TransferEnded(transfer))
 
@@ -460,11 +464,6 @@ STEPS: dict[Step, Callable[[ClientDialogue, _Awaited, Reply, list[bytes]], None]
     Step.END: ClientDialogue._on_end,
     Step.QUIT: ClientDialogue._on_quit,
 }
-
-
-def _transfer(awaited: _Awaited) -> Transfer:
-    assert awaited.transfer is not None
-    return awaited.transfer
 
 
 @lru_cache(maxsize=256)
