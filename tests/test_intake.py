@@ -142,6 +142,24 @@ class House:
         content = self.content(octets)
         return run(lambda: self.intake.accept(addressed(*recipients, **envelope), content))
 
+    def accept_together(self, letters: Sequence[bytes]) -> list[UUID | int]:
+        """Bring messages at once; of each its id, or the code of the reply that refuses it."""
+        contents = [self.content(letter) for letter in letters]
+
+        async def accept() -> list[UUID | int]:
+            running = [
+                ensureDeferred(self.intake.accept(addressed(), content)) for content in contents
+            ]
+            results: list[UUID | int] = []
+            for one in running:
+                try:
+                    results.append((await one).id)
+                except Rejected as error:
+                    results.append(error.reply.code)
+            return results
+
+        return run(accept)
+
     def refusal(self, octets: bytes, *recipients: str) -> Reply:
         """What the sender of a message hears that is not taken; its content must be closed."""
         content = self.content(octets)
@@ -501,24 +519,21 @@ def test_one_that_cannot_be_stored_fails_alone(
     taken = house.accept(LETTER).id
     ids = iter([taken] + [new_message_id(n) for n in range(4)])
     monkeypatch.setattr("mail6m.intake.new_message_id", lambda _: next(ids))
-    contents = [house.content(LETTER) for _ in range(5)]
-
-    async def accept() -> list[Any]:
-        running = [
-            ensureDeferred(house.intake.accept(addressed(), content)) for content in contents
-        ]
-        results: list[Any] = []
-        for one in running:
-            try:
-                results.append((await one).id)
-            except Rejected as error:
-                results.append(error.reply.code)
-        return results
-
-    results = run(accept)
+    results = house.accept_together([LETTER] * 5)
     assert results[0] == 451
     assert all(isinstance(one, UUID) for one in results[1:])
     assert len(house.archived(ours.marie)) >= 5
+
+
+def test_one_that_is_refused_holds_up_nobody(house: House, ours: Ours) -> None:
+    """A mail loop among others: it is refused alone, and they share one commit."""
+    loop = b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n" * 51 + LETTER
+    house.reset()
+    results = house.accept_together([LETTER, loop, LETTER, LETTER])
+    assert results[1] == 554
+    assert [type(one) for one in results] == [UUID, int, UUID, UUID]
+    assert house.archive.small == [3]
+    assert len(house.ledger.messages) == 3
 
 
 def test_the_way_out_may_be_full(house: House, ours: Ours) -> None:
