@@ -240,8 +240,7 @@ class Customer:
     cellar_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """An archived message as lists show it: everything but its content."""
 
     customer: int

@@ -44,10 +44,6 @@ class Notes:
         self.left = [number for number in self.left if number not in set(batches)]
         self.entries += entries
 
-    async def waiting(self) -> int:
-        """How many wait."""
-        return len(self.left)
-
 
 def note(number: int) -> Unindexed:
     """What a note says of its message."""
@@ -89,9 +85,9 @@ def test_while_clients_talk_it_takes_its_share_only() -> None:
 
 
 def test_a_search_has_a_portion_worked_off() -> None:
-    """And does not wait for the rest of them, but knows how many there are."""
+    """And does not wait for the rest of them, but knows that they are there."""
     _, notes, works = indexer(2 * PORTION + 5)
-    assert [refreshed(works) for _ in range(4)] == [PORTION + 5, 5, 0, 0]
+    assert [refreshed(works) for _ in range(4)] == [True, True, False, False]
     assert len(notes.entries) == 2 * PORTION + 5
 
 
@@ -99,16 +95,18 @@ def test_searches_take_nothing_from_clients() -> None:
     """While clients talk, a search adds nothing to the share; `catch_up` goes on to the end."""
     clock, notes, works = indexer(4 * PORTION)
     works.start(lambda: True)
-    assert [refreshed(works) for _ in range(3)] == [3 * PORTION] * 3
+    assert [refreshed(works) for _ in range(3)] == [True] * 3
+    assert len(notes.left) == 3 * PORTION
     clock.advance(SHARE * TOOK)
-    assert refreshed(works) == 2 * PORTION
+    assert refreshed(works)
+    assert len(notes.left) == 2 * PORTION
     ensureDeferred(works.catch_up())
     assert notes.left == []
 
 
-def refreshed(works: Indexer) -> int:
+def refreshed(works: Indexer) -> bool:
     """What `refresh` returns at once."""
-    results: list[int] = []
+    results: list[bool] = []
     ensureDeferred(works.refresh()).addCallback(results.append)
     return results[0]
 
@@ -119,12 +117,12 @@ def test_one_portion_at_a_time() -> None:
     notes.held = Deferred()
     works.start(lambda: False)
     clock.advance(INTERVAL)
-    done: list[int] = []
+    done: list[bool] = []
     ensureDeferred(works.refresh()).addCallback(done.append)
     assert notes.asked == 1
     held, notes.held = notes.held, None
     held.callback(None)
-    assert done == [0]
+    assert done == [False]
     assert len(notes.entries) == 5
 
 

@@ -11,7 +11,7 @@ import psycopg2.errors
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.task import deferLater
 
 from mail6m.storage import pool as module
@@ -310,10 +310,10 @@ def test_listening_recovers_from_a_slow_database(
 ) -> None:
     """A LISTEN that took too long is not taken for one that was heard."""
 
-    async def too_slow(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:
+    def too_slow(connection: Any, sql: str, parameters: Any = ()) -> Deferred[list[Row]]:
         if sql.startswith("LISTEN"):
-            raise CancelledError  # as txpostgres says it
-        return await really(connection, sql, parameters)
+            return fail(CancelledError())  # as txpostgres says it
+        return really(connection, sql, parameters)
 
     really = module._run
     with new_pool(database) as pool:

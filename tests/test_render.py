@@ -12,13 +12,18 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup, escape
+from werkzeug.datastructures import MultiDict
+from wtforms.widgets import html_params
 
 from mail6m.model import Message
 from mail6m.web.cabinet import read_date
+from mail6m.web.forms import attributes
 from mail6m.web.menu import MENU
 from mail6m.web.pager import AROUND, Step, followed, numbered
 from mail6m.web.render import Renderer, sender
-from mail6m.web.words import LANGUAGES, preferred
+from mail6m.web.visit import Visit
+from mail6m.web.words import LANGUAGES, escaped, preferred
 
 PARIS, NEW_YORK, UTC_ZONE = ZoneInfo("Europe/Paris"), ZoneInfo("America/New_York"), ZoneInfo("UTC")
 RENDERER = Renderer("1")
@@ -29,9 +34,14 @@ def filtered(name: str, language: str, *arguments: Any) -> str:
     return str(RENDERER._environments[language].filters[name](*arguments))
 
 
-def visit(now: str, zone: ZoneInfo) -> Any:
-    """As much of a visit as a moment needs."""
-    return SimpleNamespace(now=datetime.fromisoformat(now).replace(tzinfo=UTC), zone=zone)
+def visit(now: str | datetime, zone: ZoneInfo) -> Visit:
+    """A visit at that time, by somebody in that zone."""
+    at = now if isinstance(now, datetime) else datetime.fromisoformat(now).replace(tzinfo=UTC)
+    return Visit(
+        path="/", query=MultiDict(), form=MultiDict(), client="192.0.2.1", agent="",
+        base="http://localhost", token="", csrf="", language="fr", words=RENDERER.words["fr"],
+        now=at, _zone=zone,
+    )  # fmt: skip
 
 
 # Moments
@@ -81,7 +91,7 @@ def test_any_moment(since_1970: int, seconds: int) -> None:
     """Has its time to the second, and a day before it."""
     now = datetime.fromtimestamp(since_1970, UTC)
     moment = datetime.fromtimestamp(now.timestamp() + seconds, UTC)
-    seen = SimpleNamespace(now=now, zone=PARIS)
+    seen = visit(now, PARIS)
     day, _, time = filtered("moment", "fr", moment, seen).rpartition(" ")
     assert time == moment.astimezone(PARIS).strftime("%H:%M:%S")
     assert (day == "Aujourd'hui") == (
@@ -321,6 +331,20 @@ def test_texts_are_translated_when_compiled(language: str) -> None:
     assert template.render() == f'<i title="{words.gettext("Page suivante")}">{page}</i>'
     with pytest.raises(AssertionError, match="visit"):
         environment.from_string("{{ _(x) }}")
+
+
+@given(st.text() | st.text("&<>\"'a;").map(Markup) | st.integers() | st.none())
+def test_anything_is_escaped(value: Any) -> None:
+    """As markupsafe does it: what is markup already stays as it is, and nothing else does."""
+    assert escaped(value) == str(escape(value))
+    page = RENDERER._environments["fr"].from_string("<p title='{{ value }}'>")
+    assert page.render(value=value) == f"<p title='{escape(value)}'>"
+
+
+@given(st.dictionaries(st.sampled_from(["id", "name", "data-x"]), st.text() | st.booleans()))
+def test_attributes(given: dict[str, Any]) -> None:
+    """As WTForms makes them, but for their order."""
+    assert attributes(**dict(sorted(given.items()))) == html_params(**given)
 
 
 def test_french_spaces_hold() -> None:

@@ -29,8 +29,8 @@ class Results:
 
     messages: list[Message]
     nexts: list[UUID]
-    unindexed: int
-    """Messages, of all customers, that are too fresh to be found yet."""
+    fresh: bool
+    """There may be messages that are too fresh to be found yet."""
 
 
 class Cabinet:
@@ -56,7 +56,7 @@ class Cabinet:
         self, customer: int, criteria: Criteria, rows: int, before: UUID | None = None
     ) -> Results:
         """A page of the messages that meet the criteria, older than ``before``."""
-        waiting = await self._indexer.refresh()
+        fresh = await self._indexer.refresh()
         ids = await self._catalogue.find(
             customer,
             Shelf.CABINET,
@@ -67,7 +67,7 @@ class Cabinet:
         )
         messages = await self._catalogue.some(customer, Shelf.CABINET, ids[:rows])
         ends = range(rows, len(ids), rows)
-        return Results(messages, [ids[end - 1] for end in ends], waiting)
+        return Results(messages, [ids[end - 1] for end in ends], fresh)
 
     async def newest(
         self, customer: int, criteria: Criteria, shelves: Sequence[Shelf], limit: int

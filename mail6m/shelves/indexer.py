@@ -54,13 +54,18 @@ class Indexer:
         while await self._portion(whenever=True):
             pass
 
-    async def refresh(self) -> int:
-        """Work off a portion, unless clients come first; how many messages still wait.
+    async def refresh(self) -> bool:
+        """Work off a portion, unless clients come first; whether messages may wait still.
 
         Raises `Unavailable`.
         """
-        await self._portion()
-        return await self._catalogue.waiting()
+        if self._resting:
+            return True
+        return await self._portion()
+
+    @property
+    def _resting(self) -> bool:
+        return self._clock.seconds() < self._rest_until
 
     async def _look(self) -> None:
         try:
@@ -75,9 +80,9 @@ class Indexer:
         """Work off a portion, if it is not time to rest; whether there may be another."""
         await self._lock.acquire()
         try:
-            begun = self._clock.seconds()
-            if begun < self._rest_until and not whenever:
+            if self._resting and not whenever:
                 return False
+            begun = self._clock.seconds()
             rows = await self._catalogue.unindexed(PORTION)
             if rows:
                 await self._catalogue.index(

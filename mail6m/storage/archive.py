@@ -23,6 +23,7 @@ from mail6m.storage.pool import Pool, Prepared, Row
 MINUTE, DAY = 60_000, 86_400_000
 """Milliseconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHELVES = {shelf.value: shelf for shelf in Shelf}
 _MILLISECOND = timedelta(milliseconds=1)
 LEASED = 900
 """Seconds that others leave a delivery alone which its server has in hand."""
@@ -383,5 +384,5 @@ def read_message(row: Row) -> Message:
      raw, stored, sha256, spam, shelf) = row  # fmt: skip
     return Message(
         customer, UUID(id_), received_at.astimezone(UTC), sender, tuple(recipients), header_from,
-        header_to, subject, message_id, raw, stored, bytes(sha256), spam, Shelf(shelf),
+        header_to, subject, message_id, raw, stored, bytes(sha256), spam, _SHELVES[shelf],
     )  # fmt: skip

@@ -87,7 +87,7 @@ class Pool:
         connection = await self._acquire()
         healthy = False
         try:
-            work = ensureDeferred(_run(connection, sql, parameters))
+            work = _run(connection, sql, parameters)
             rows: list[Row] = await self._within(connection, work)
             healthy = True
             return rows
@@ -119,9 +119,7 @@ class Pool:
         try:
             if self._listener is not None:
                 try:
-                    await self._within(
-                        self._listener, ensureDeferred(_run(self._listener, "SELECT 1"))
-                    )
+                    await self._within(self._listener, _run(self._listener, "SELECT 1"))
                     return
                 except Exception:  # noqa: BLE001 - whatever it is, the connection is of no more use
                     self._close_quietly(self._listener)
@@ -129,9 +127,7 @@ class Pool:
             self._listener = connection = await self._connect()
             connection.addNotifyObserver(self._notified)
             for channel in self._observers:
-                await self._within(
-                    connection, ensureDeferred(_run(connection, f"LISTEN {channel}"))
-                )
+                await self._within(connection, _run(connection, f"LISTEN {channel}"))
             for observer in self._observers.values():
                 observer()
         except _AWAY as error:
@@ -203,7 +199,7 @@ class Pool:
                 "SET plan_cache_mode = force_generic_plan"
             )
             statements = [settings, *(statement.prepare for statement in self._prepared)]
-            await self._within(connection, ensureDeferred(_run(connection, ";\n".join(statements))))
+            await self._within(connection, _run(connection, ";\n".join(statements)))
         except _AWAY as error:
             self.last_error = _why(error)
             self._close_quietly(connection)
@@ -276,8 +272,12 @@ class _Connection(txpostgres.Connection):  # type: ignore[misc]
         return bool(self.pollable().closed)
 
 
-async def _run(connection: Any, sql: str, parameters: Any = ()) -> list[Row]:
-    cursor = await connection.cursor().execute(sql, parameters or None)
+def _run(connection: Any, sql: str, parameters: Any = ()) -> Deferred[list[Row]]:
+    done: Deferred[Any] = connection.cursor().execute(sql, parameters or None)
+    return done.addCallback(_rows)
+
+
+def _rows(cursor: Any) -> list[Row]:
     try:
         return cursor.fetchall() if cursor.description is not None else []
     finally:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from wtforms import Form, StringField, ValidationError
+from wtforms import Form, ValidationError
 
 from mail6m.model import Delivery, State
 from mail6m.shelves.cabinet import Cabinet, criteria
@@ -19,7 +19,7 @@ from mail6m.storage.archive import Archive
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
-from mail6m.web.forms import at_most
+from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.pager import followed, numbered
 from mail6m.web.routes import Access, act, page
@@ -46,22 +46,22 @@ def read_date(typed: str, zone: ZoneInfo) -> datetime:
 class SearchForm(Form):
     """The brochure's search (VII.III)."""
 
-    sender = StringField(N_("Expéditeur"), [at_most(320)])
-    recipient = StringField(N_("Destinataire"), [at_most(320)])
-    subject = StringField(N_("Sujet"), [at_most(500)])
-    since = StringField(N_("Entre le"))
-    until = StringField(N_("Et le"))
+    sender = Line(N_("Expéditeur"), [at_most(320)])
+    recipient = Line(N_("Destinataire"), [at_most(320)])
+    subject = Line(N_("Sujet"), [at_most(500)])
+    since = Line(N_("Entre le"))
+    until = Line(N_("Et le"))
 
     def __init__(self, given: Any, zone: ZoneInfo) -> None:
         self.zone = zone
         super().__init__(given)
 
-    def validate_since(self, field: StringField) -> None:
+    def validate_since(self, field: Line) -> None:
         """A date, if anything."""
         if field.data:
             self._read(field)
 
-    def validate_until(self, field: StringField) -> None:
+    def validate_until(self, field: Line) -> None:
         """A date, if anything, and not before the other."""
         if not field.data:
             return
@@ -75,7 +75,7 @@ class SearchForm(Form):
         if backwards:
             raise ValidationError(N_("Cette date est avant la première."))
 
-    def _read(self, field: StringField) -> datetime:
+    def _read(self, field: Line) -> datetime:
         try:
             return read_date(field.data or "", self.zone)
         except (ValueError, OverflowError) as error:

@@ -79,7 +79,7 @@ class Guard:
         self._turn = turn
         self._sessions = sessions
         self._renderer = renderer
-        self._secret = secret
+        self._keyed = hmac.new(secret, digestmod="sha256")
         self._proxies = proxies
         self._clock = clock
 
@@ -215,8 +215,9 @@ class Guard:
         return visitor
 
     def _csrf(self, binding: str) -> str:
-        digest = hmac.digest(self._secret, binding.encode("utf-8", "replace"), "sha256")
-        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+        keyed = self._keyed.copy()  # OpenSSL takes longer to key it than to use it
+        keyed.update(binding.encode("utf-8", "replace"))
+        return urlsafe_b64encode(keyed.digest()).rstrip(b"=").decode()
 
     # Whether it may
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from mail6m.letters import Letter
@@ -90,12 +90,12 @@ class _Texts:
         self._locale = Locale.parse(language)
         self._words = words
         self._date = lru_cache(maxsize=1_000)(self._new_date)
+        self._number = lru_cache(maxsize=1_000)(self._new_number)
 
     def moment(self, at: datetime, visit: Visit) -> str:
         """``Aujourd'hui 16:01:21``, ``Hier …``, else the date."""
-        zone = visit.zone
-        local, today = at.astimezone(zone), visit.now.astimezone(zone).date()
-        return f"{self._date(local.date(), today)} {local:%H:%M:%S}"
+        local = at.astimezone(visit.zone)
+        return f"{self._date(local.date(), visit.today)} {local:%H:%M:%S}"
 
     def _new_date(self, day: date, today: date) -> str:
         if day == today:
@@ -124,12 +124,15 @@ class _Texts:
             power += 1
         pattern = "#,##0" if power == 0 or value >= 100 else "#,##0.#"
         unit = units[0].removesuffix("s") if octets == 1 else units[power]
-        return f"{format_decimal(value, pattern, locale=self._locale)} {unit}"
+        return f"{self._number(round(value, 3), pattern)} {unit}"
 
     def decimal(self, number: float) -> str:
         """A number with its thousands apart."""
-        return format_decimal(number, locale=self._locale)
+        return self._number(number, None)
 
     def percent(self, part: float) -> str:
         """A part of 1 in percent."""
-        return format_percent(part, _PERCENT[self._language], locale=self._locale)
+        return self._number(round(part, 4), _PERCENT[self._language])
+
+    def _new_number(self, number: float, pattern: str | None) -> str:
+        return format_decimal(number, pattern, locale=self._locale)

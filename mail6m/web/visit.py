@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -99,6 +99,8 @@ class Visit:
     words: Translate
     now: datetime
     _identity: Identity | None = None
+    _zone: ZoneInfo | None = None
+    _today: date | None = None
 
     @property
     def secure(self) -> bool:
@@ -135,7 +137,16 @@ class Visit:
     @property
     def zone(self) -> ZoneInfo:
         """The customer's time zone."""
-        return zone_of(self._identity.time_zone if self._identity else "Europe/Paris")
+        if self._zone is None:
+            self._zone = zone_of(self._identity.time_zone if self._identity else "Europe/Paris")
+        return self._zone
+
+    @property
+    def today(self) -> date:
+        """The day that it is there."""
+        if self._today is None:
+            self._today = self.now.astimezone(self.zone).date()
+        return self._today
 
     def _(self, message: str) -> str:
         """A French text in the visitor's language."""

@@ -16,12 +16,15 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from jinja2 import Environment, nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup, escape
 
 LANGUAGES = ("fr", "en")
 """The first one is for those who ask for neither."""
 
 _LANGUAGE = re.compile(r"([a-zA-Z]+)(?:-[a-zA-Z0-9-]+)?(?:\s*;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?")
+_SPECIAL = re.compile("[&<>\"']").search
 _VALUE = re.compile(r"%\((\w+)\)s")
 _TIGHT = re.compile(r" (?=[:;?!»])|(?<=«) ")
 
@@ -67,12 +70,34 @@ def _unbroken(text: str) -> str:
     return _TIGHT.sub("\u00a0", text)
 
 
+def escaped(value: Any) -> str:
+    """As `markupsafe.escape` has it; most texts need none of it, and are not copied."""
+    if type(value) is str:
+        return escape(value) if _SPECIAL(value) else value
+    return value if type(value) is Markup else escape(value)
+
+
+class _Code(CodeGenerator):
+    """Templates as Python: a page escapes three hundred values."""
+
+    def _output_child_pre(self, node: Any, frame: Any, finalize: Any) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None:
+            self.write("environment.escaped(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
+
+
 class TranslatedEnvironment(Environment):
     """Templates in one language: a text is looked up when its template is compiled.
 
     ``_("…")`` would be a call with a copy of the whole context each time a page has it, and half
-    of what a page takes; so it becomes part of what stands around it.
+    of what a page takes; so it becomes part of what stands around it. A dot is for attributes
+    alone, and not for what a dictionary has, too.
     """
+
+    code_generator_class = _Code
+    escaped = staticmethod(escaped)
+    getattr = staticmethod(getattr)  # type: ignore[assignment]
 
     def __init__(self, words: NullTranslations, **options: Any) -> None:
         super().__init__(extensions=["jinja2.ext.i18n"], **options)
