@@ -14,7 +14,7 @@ until they are quiet: until all of them wait for a commit, which is when there i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet import epollreactor
@@ -48,6 +48,7 @@ class Turn:
         self._listeners: dict[Listener, None] = {}
         self._speakers: dict[Speaker, None] = {}
         self._scheduled = False
+        self._heard_at = -inf
 
     def hear(self, listener: Listener) -> None:
         """A client is talking: let this session advance at the end of the turn."""
@@ -74,11 +75,12 @@ class Turn:
         if not self._scheduled:
             self._schedule()
 
-    def quiet(self, patience: float) -> Deferred[None]:
-        """Fires when it is time for what may be put off: see `when_quiet`."""
-        fired: Deferred[None] = Deferred()
-        self.when_quiet(partial(fired.callback, None), patience)
-        return fired
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do this when the time has passed; at once when no client has talked for as long."""
+        if self._clock.seconds() - self._heard_at < seconds:
+            self._clock.callLater(seconds, work)
+        else:
+            work()
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -86,6 +88,8 @@ class Turn:
 
     def _end(self) -> None:
         quiet = not self._listeners
+        if not quiet:
+            self._heard_at = self._clock.seconds()
         while self._listeners:  # an answer that came at once lets a session advance again
             listeners, self._listeners = self._listeners, {}
             self._do([listener.advance for listener in listeners])
@@ -123,6 +127,36 @@ class Turn:
                 work()
             except Exception:  # noqa: BLE001 - the others' work must not suffer for it
                 self.log.failure("something put off to the end of a turn went wrong")
+
+
+class Round:
+    """What several do one after the other when no client talks, rather than each on its own.
+
+    While clients talk, the first one waits ``company`` seconds for others, and all of them at most
+    ``patience`` more.
+    """
+
+    def __init__(self, turn: Turn, company: float, patience: float) -> None:
+        self._turn = turn
+        self._company = company
+        self._patience = patience
+        self._waiting: list[Deferred[None]] = []
+
+    def join(self) -> Deferred[None]:
+        """Fires when it is time."""
+        fired: Deferred[None] = Deferred()
+        self._waiting.append(fired)
+        if len(self._waiting) == 1:
+            self._turn.later(self._company, self._gathered)
+        return fired
+
+    def _gathered(self) -> None:
+        self._turn.when_quiet(self._begin, self._patience)
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for fired in waiting:
+            fired.callback(None)
 
 
 class _Plainly:

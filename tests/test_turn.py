@@ -8,7 +8,7 @@ import pytest
 from twisted.internet import epollreactor
 from twisted.logger import Logger, capturedLogs
 
-from mail6m.turn import Turn, without_log_context
+from mail6m.turn import Round, Turn, without_log_context
 from tests.turn_by_turn import TurnByTurn
 
 
@@ -149,13 +149,44 @@ def test_what_waits_while_clients_talk(reactor: Reactor) -> None:
     assert reactor.end() == []
 
 
-def test_those_who_wait_for_quiet(reactor: Reactor) -> None:
-    """Each has a patience of its own, and all go at once when it is quiet."""
-    for name, patience in (("patient", 2.0), ("hurried", 1.0)):
-        reactor.turn.quiet(patience).addCallback(lambda _, name=name: reactor.work(name))
+def test_a_round_waits_for_company_and_for_quiet(reactor: Reactor) -> None:
+    """While clients talk, those who join go together, when there is time for it."""
+    together = Round(reactor.turn, company=1.0, patience=2.0)
     reactor.talk()
-    assert reactor.end(1.0) == ["hurried", "said"]
-    assert reactor.end() == ["patient"]
+    assert reactor.end() == ["said"]
+    for name in ("first", "second"):
+        together.join().addCallback(lambda _, name=name: reactor.work(name))
+        reactor.talk()
+        assert reactor.end(0.4) == ["said"]
+    reactor.talk()
+    assert reactor.end(0.4) == ["said"]  # enough of company, and none of quiet
+    assert reactor.end() == ["first", "second"]
+    assert reactor.end(5.0) == []
+
+
+def test_a_round_has_patience_with_those_who_talk_on(reactor: Reactor) -> None:
+    """But not for ever."""
+    together = Round(reactor.turn, company=1.0, patience=0.5)
+    reactor.talk()
+    reactor.end()
+    together.join().addCallback(lambda _: reactor.work())
+    done = []
+    for _ in range(5):
+        reactor.talk()
+        done.append(reactor.end(0.5))
+    assert done == [["said"], ["said"], ["work", "said"], ["said"], ["said"]]
+
+
+def test_a_round_goes_at_once_when_nobody_talks(reactor: Reactor) -> None:
+    """There is nobody to wait for: nobody has talked for as long as company is waited for."""
+    together = Round(reactor.turn, company=1.0, patience=2.0)
+    together.join().addCallback(lambda _: reactor.work())
+    assert reactor.end() == ["work"]
+    reactor.talk()
+    reactor.end()
+    reactor.end(1.0)
+    together.join().addCallback(lambda _: reactor.work())
+    assert reactor.end() == ["work"]
 
 
 def test_asking_again_is_not_waiting_anew(reactor: Reactor) -> None:
