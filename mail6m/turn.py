@@ -22,6 +22,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+_LATELY = 0.1
+"""Seconds since a client has talked, within which others are thought to talk on."""
+
 
 class Listener(Protocol):
     """A session with a client, which has heard something."""
@@ -75,12 +78,17 @@ class Turn:
         if not self._scheduled:
             self._schedule()
 
-    def later(self, seconds: float, work: Callable[[], None]) -> None:
-        """Do this when the time has passed; at once when no client has talked for as long."""
-        if self._clock.seconds() - self._heard_at < seconds:
-            self._clock.callLater(seconds, work)
+    def later(self, at: float, work: Callable[[], None]) -> None:
+        """Do this when it is that time by `now`; at once, if no client has talked lately."""
+        now = self.now()
+        if now < at and now - self._heard_at < _LATELY:
+            self._clock.callLater(at - now, work)
         else:
             work()
+
+    def now(self) -> float:
+        """The reactor's time, in seconds."""
+        return self._clock.seconds()
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -132,8 +140,8 @@ class Turn:
 class Round:
     """What several do one after the other when no client talks, rather than each on its own.
 
-    While clients talk, the first one waits ``company`` seconds for others, and all of them at most
-    ``patience`` more.
+    While clients talk, a round begins ``company`` seconds after the last one at the earliest, and
+    has ``patience`` for so many seconds more. One that comes by itself waits for nobody.
     """
 
     def __init__(self, turn: Turn, company: float, patience: float) -> None:
@@ -141,19 +149,21 @@ class Round:
         self._company = company
         self._patience = patience
         self._waiting: list[Deferred[None]] = []
+        self._begun = -inf
 
     def join(self) -> Deferred[None]:
         """Fires when it is time."""
         fired: Deferred[None] = Deferred()
         self._waiting.append(fired)
         if len(self._waiting) == 1:
-            self._turn.later(self._company, self._gathered)
+            self._turn.later(self._begun + self._company, self._gathered)
         return fired
 
     def _gathered(self) -> None:
         self._turn.when_quiet(self._begin, self._patience)
 
     def _begin(self) -> None:
+        self._begun = self._turn.now()
         waiting, self._waiting = self._waiting, []
         for fired in waiting:
             fired.callback(None)

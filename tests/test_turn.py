@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -149,44 +150,48 @@ def test_what_waits_while_clients_talk(reactor: Reactor) -> None:
     assert reactor.end() == []
 
 
-def test_a_round_waits_for_company_and_for_quiet(reactor: Reactor) -> None:
-    """While clients talk, those who join go together, when there is time for it."""
-    together = Round(reactor.turn, company=1.0, patience=2.0)
-    reactor.talk()
-    assert reactor.end() == ["said"]
-    for name in ("first", "second"):
-        together.join().addCallback(lambda _, name=name: reactor.work(name))
-        reactor.talk()
-        assert reactor.end(0.4) == ["said"]
-    reactor.talk()
-    assert reactor.end(0.4) == ["said"]  # enough of company, and none of quiet
-    assert reactor.end() == ["first", "second"]
-    assert reactor.end(5.0) == []
+def rounds(reactor: Reactor) -> Callable[..., list[str]]:
+    """A client talks, some join a round, and time passes: what is done then."""
+    together = Round(reactor.turn, company=1.0, patience=0.5)
+
+    def pass_(seconds: float, *names: str, talk: bool = True) -> list[str]:
+        for name in names:
+            together.join().addCallback(lambda _, name=name: reactor.work(name))
+        if talk:
+            reactor.talk()
+        return [done for done in reactor.end(seconds) if done != "said"]
+
+    return pass_
+
+
+def test_a_round_gathers_while_clients_talk(reactor: Reactor) -> None:
+    """The first one goes when it is quiet; those after it go together, a second later."""
+    pass_ = rounds(reactor)
+    assert pass_(0.0) == []
+    assert pass_(0.0, "first") == []
+    assert pass_(0.05, talk=False) == ["first"]
+    assert pass_(0.05, "second") == []
+    assert [pass_(0.05) for _ in range(10)] == [[]] * 10
+    assert pass_(0.05, "third") == []
+    assert pass_(0.4) == []  # that is enough of company, and there is no quiet yet
+    assert pass_(0.0, talk=False) == ["second", "third"]
 
 
 def test_a_round_has_patience_with_those_who_talk_on(reactor: Reactor) -> None:
     """But not for ever."""
-    together = Round(reactor.turn, company=1.0, patience=0.5)
-    reactor.talk()
-    reactor.end()
-    together.join().addCallback(lambda _: reactor.work())
-    done = []
-    for _ in range(5):
-        reactor.talk()
-        done.append(reactor.end(0.5))
-    assert done == [["said"], ["said"], ["work", "said"], ["said"], ["said"]]
+    pass_ = rounds(reactor)
+    assert pass_(0.0) == []
+    assert pass_(0.4, "first") == []
+    assert pass_(0.2) == ["first"]
 
 
 def test_a_round_goes_at_once_when_nobody_talks(reactor: Reactor) -> None:
-    """There is nobody to wait for: nobody has talked for as long as company is waited for."""
-    together = Round(reactor.turn, company=1.0, patience=2.0)
-    together.join().addCallback(lambda _: reactor.work())
-    assert reactor.end() == ["work"]
-    reactor.talk()
-    reactor.end()
-    reactor.end(1.0)
-    together.join().addCallback(lambda _: reactor.work())
-    assert reactor.end() == ["work"]
+    """There is nothing to be gained by waiting."""
+    pass_ = rounds(reactor)
+    assert pass_(0.0, "first", talk=False) == ["first"]
+    assert pass_(0.0, "second", "third", talk=False) == ["second", "third"]
+    assert pass_(0.2) == []
+    assert pass_(0.0, "fourth", talk=False) == ["fourth"]
 
 
 def test_asking_again_is_not_waiting_anew(reactor: Reactor) -> None:

@@ -33,8 +33,8 @@ from mail6m.web.words import preferred
 
 CSRF_FIELD = "csrf"
 COMPANY, PATIENCE = 0.06, 0.05
-"""Seconds that a page waits for other pages, and then for a moment without mail, while mail comes
-in: before it is thought about, and again before it is made. By itself it takes twice the time."""
+"""Seconds between rounds of pages, and that a round waits for a moment without mail, while mail
+comes in: to be thought about, and again to be made. By itself a page takes twice the time."""
 _HOST = re.compile(r"([a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """A Host field (RFC 9110, 7.2), in lower case."""
 
