@@ -190,7 +190,8 @@ def test_a_round_goes_at_once_when_nobody_talks(reactor: Reactor) -> None:
     pass_ = rounds(reactor)
     assert pass_(0.0, "first", talk=False) == ["first"]
     assert pass_(0.0, "second", "third", talk=False) == ["second", "third"]
-    assert pass_(0.2) == []
+    assert pass_(0.0) == []
+    assert pass_(0.2, talk=False) == []
     assert pass_(0.0, "fourth", talk=False) == ["fourth"]
 
 
