@@ -178,7 +178,8 @@ class Intake:
             done = self._batches.add(arrival)
         else:
             self._prepare(arrival)
-            done = self._large.run(self._commit_large, arrival)
+            refused = arrival.refusal is not None
+            done = succeed(None) if refused else self._large.run(self._commit_large, arrival)
         return done.addCallbacks(
             self._stored, self._not_stored, callbackArgs=(arrival,), errbackArgs=(arrival,)
         )
@@ -282,8 +283,6 @@ class Intake:
 
     def _commit_large(self, arrival: _Arrival) -> Deferred[None]:
         """In a thread: one pass over the content hashes, compresses, seals and sends it."""
-        if arrival.refusal is not None:
-            return succeed(None)
         return deferToThreadPool(self._reactor, self._threads, self._send, arrival)
 
     def _send(self, arrival: _Arrival) -> None:

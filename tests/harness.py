@@ -188,7 +188,19 @@ class Server:
         return Embedded(self.data / "postgres")._postmaster()
 
     def backends(self) -> list[int]:
-        """The processes of PostgreSQL that serve a connection."""
+        """The processes of PostgreSQL that serve a connection, as soon as there are some.
+
+        For a moment there are none: when one is killed, PostgreSQL ends the others and starts anew.
+        Raises `HarnessError`.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        while not (backends := self._backends()):
+            if time.monotonic() > deadline:
+                raise self.error(f"PostgreSQL has served nobody for {READY_SECONDS:.0f} s")
+            time.sleep(0.02)
+        return backends
+
+    def _backends(self) -> list[int]:
         postmaster = self.postmaster()
         if postmaster is None:
             return []
@@ -274,9 +286,10 @@ class Server:
         )
 
     def error(self, text: str) -> HarnessError:
-        """An error to raise, with the end of the server's log."""
-        log = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return HarnessError(f"{text}\n{log[-4000:]}")
+        """An error to raise, with the end of the server's log, and of its PostgreSQL's."""
+        logs = [self.log, *(self.data / "postgres" / "log").glob("*.log")]
+        ends = [log.read_text(errors="replace")[-4000:] for log in logs if log.exists()]
+        return HarnessError("\n".join([text, *ends]))
 
 
 def kill(pid: int) -> bool:

@@ -536,6 +536,14 @@ def test_one_that_is_refused_holds_up_nobody(house: House, ours: Ours) -> None:
     assert len(house.ledger.messages) == 3
 
 
+def test_a_large_one_that_is_refused_waits_for_nobody(house: House) -> None:
+    """All threads are at work on other large messages, and it needs none to be refused."""
+    for _ in range(SETTINGS.seal_threads):
+        run(house.intake._large.acquire)
+    loop = b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n" * 51 + LETTER
+    assert house.refusal(loop + NOISE)[:2] == (554, "5.4.6")
+
+
 def test_the_way_out_may_be_full(house: House, ours: Ours) -> None:
     """What it does not take is queued for whoever comes first."""
     house.reset(server=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wtforms import Form, SelectField, StringField, ValidationError
+from wtforms import Form, SelectField, ValidationError
 from wtforms.validators import DataRequired
 
 from mail6m.access.brake import TooManyFailures
@@ -14,6 +14,7 @@ from mail6m.intake import Rejected
 from mail6m.model import Role
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.errors import Refused
+from mail6m.web.forms import Line
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -24,14 +25,14 @@ _ROLES = ((Role.READER, N_("Lecteur")), (Role.ADMINISTRATOR, N_("Administrateur"
 class AccountForm(Form):
     """Somebody more."""
 
-    email = StringField(N_("E-mail"), [DataRequired(N_("Indiquez une adresse e-mail."))])
+    email = Line(N_("E-mail"), [DataRequired(N_("Indiquez une adresse e-mail."))])
     role = SelectField(N_("Rôle"))
 
     def __init__(self, visit: Visit, given: Any = None) -> None:
         super().__init__(given)
         self.role.choices = [(role.value, visit._(label)) for role, label in _ROLES]
 
-    def validate_email(self, field: StringField) -> None:
+    def validate_email(self, field: Line) -> None:
         """An address that a letter can go to."""
         try:
             field.data = canonical((field.data or "").strip())

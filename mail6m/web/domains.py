@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wtforms import Form, SelectField, StringField, TextAreaField, ValidationError
+from wtforms import Form, SelectField, TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
 from mail6m.delivery.trial import Busy, Finding, Trial
@@ -24,6 +24,7 @@ from mail6m.model import Act, Domain, Host, TlsPolicy
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claim
 from mail6m.storage.errors import Refused
+from mail6m.web.forms import Line
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -134,12 +135,12 @@ class HostsForm(Form):
 class DomainForm(HostsForm):
     """A new domain."""
 
-    name = StringField(
+    name = Line(
         N_("Domaine de messagerie"),
         [DataRequired(N_("Indiquez votre domaine, comme mondomaine.fr."))],
     )
 
-    def validate_name(self, field: StringField) -> None:
+    def validate_name(self, field: Line) -> None:
         """A domain's name; whose it is, is seen later."""
         try:
             read_domain(field.data or "")

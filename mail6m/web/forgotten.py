@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from wtforms import Form, StringField
+from wtforms import Form
 from wtforms.validators import DataRequired
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.links import PasswordLinks
-from mail6m.web.forms import at_most
+from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.newpassword import NewPasswordForm
 from mail6m.web.routes import Access, act, page
@@ -17,9 +17,7 @@ from mail6m.web.visit import Answer, Html, Redirect, Visit
 class ForgottenForm(Form):
     """Whose password."""
 
-    email = StringField(
-        N_("E-mail"), [DataRequired(N_("Indiquez votre adresse e-mail.")), at_most(320)]
-    )
+    email = Line(N_("E-mail"), [DataRequired(N_("Indiquez votre adresse e-mail.")), at_most(320)])
 
 
 class ForgottenPages:

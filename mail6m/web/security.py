@@ -6,7 +6,7 @@ from typing import Any
 
 import segno
 from markupsafe import Markup
-from wtforms import Form, PasswordField, StringField
+from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
 
 from mail6m.access.brake import TooManyFailures
@@ -16,7 +16,7 @@ from mail6m.access.signin import WrongCode, WrongPassword
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.sessions import Sessions
 from mail6m.web.browser import in_words
-from mail6m.web.forms import at_most
+from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.newpassword import NewPasswordForm
 from mail6m.web.routes import Access, act, page
@@ -41,7 +41,7 @@ class PasswordForm(Form):
 class FactorForm(PasswordForm):
     """The same, with a code."""
 
-    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
+    code = Line(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
 
 
 class SecurityPages:

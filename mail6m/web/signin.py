@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from wtforms import Form, PasswordField, StringField
+from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
 
 from mail6m.access.brake import TooManyFailures
 from mail6m.access.signin import SignIn, WrongCode, WrongPassword
 from mail6m.model import Act
 from mail6m.storage.sessions import Sessions
-from mail6m.web.forms import at_most
+from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, Redirect, Visit, is_inside
@@ -20,9 +20,7 @@ from mail6m.web.visit import Answer, Html, Redirect, Visit, is_inside
 class SignInForm(Form):
     """Address and password."""
 
-    email = StringField(
-        N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), at_most(320)]
-    )
+    email = Line(N_("E-mail"), [InputRequired(N_("Indiquez votre adresse e-mail.")), at_most(320)])
     password = PasswordField(
         N_("Mot de passe"), [InputRequired(N_("Indiquez votre mot de passe.")), at_most(1000)]
     )
@@ -31,7 +29,7 @@ class SignInForm(Form):
 class CodeForm(Form):
     """The second factor."""
 
-    code = StringField(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
+    code = Line(N_("Code"), [InputRequired(N_("Indiquez le code.")), at_most(40)])
 
 
 class SignInPages:

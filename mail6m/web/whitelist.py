@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from wtforms import Form, StringField, ValidationError
+from wtforms import Form, ValidationError
 from wtforms.validators import DataRequired
 
 from mail6m.domains import read_domain, unicode_form
 from mail6m.storage.whitelist import MOST, Whitelist
+from mail6m.web.forms import Line
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -34,7 +35,7 @@ def everybodys(domain: str) -> bool:
 class EntryForm(Form):
     """A new entry."""
 
-    entry = StringField(N_("Entrée"), [DataRequired(N_("Indiquez un domaine, comme cargo.com."))])
+    entry = Line(N_("Entrée"), [DataRequired(N_("Indiquez un domaine, comme cargo.com."))])
 
     def __init__(self, given: Any, entries: list[str], sure: str = "") -> None:
         self.asks = False
@@ -43,7 +44,7 @@ class EntryForm(Form):
         self._sure = sure
         super().__init__(given)
 
-    def validate_entry(self, field: StringField) -> None:
+    def validate_entry(self, field: Line) -> None:
         """A domain that is not there yet; `domain` has its canonical name."""
         typed = field.data or ""
         if "@" in typed:
