@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from urllib.parse import urlencode
 
-from bench.browsers import EMAIL, PASSWORD, Browser
+from bench.browsers import EMAIL, PASSWORD, Browser, sign_in
 from bench.catalogue import fill
 from bench.figure import Figure, progress
 from bench.gateways import Mail6M
@@ -32,8 +32,7 @@ def search(root: Path, rounds: int) -> list[Figure]:
     others = {customer + 1 + number: messages for number, messages in enumerate(OTHERS)}
     fill(data, {customer: MESSAGES} | others)
     with Mail6M(root, nowhere) as gateway:
-        browser = Browser(gateway.web)
-        browser.sign_in()
+        browser = Browser(gateway.web, sign_in(gateway.web))
         return _figures(browser, 4 * rounds)
 
 
