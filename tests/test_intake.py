@@ -185,7 +185,7 @@ class House:
 
     def archived(self, customer: int) -> list[Message]:
         """A customer's archive."""
-        return run(lambda: self.catalogue.page(customer, Shelf.CABINET, 0, 10_000))
+        return run(lambda: self.catalogue.page(customer, Shelf.CABINET, 1, 10_000)).messages
 
 
 def addressed(*recipients: str, sender: str = "anne@example.org", **values: Any) -> Envelope:

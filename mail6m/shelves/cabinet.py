@@ -12,7 +12,7 @@ from uuid import UUID
 from mail6m.fold import term
 from mail6m.model import Criteria, Message, Shelf
 from mail6m.shelves.indexer import Indexer
-from mail6m.storage.catalogue import Catalogue, Holding
+from mail6m.storage.catalogue import Catalogue, Page
 
 AHEAD = 3
 """Pages behind the one that is shown, for which a search says whether they are there."""
@@ -40,13 +40,9 @@ class Cabinet:
         self._catalogue = catalogue
         self._indexer = indexer
 
-    async def holding(self, customer: int) -> Holding:
-        """How much is in the cabinet."""
-        return await self._catalogue.holding(customer, Shelf.CABINET)
-
-    async def page(self, customer: int, number: int, rows: int) -> list[Message]:
-        """The messages of a page, counted from 1, newest first."""
-        return await self._catalogue.page(customer, Shelf.CABINET, (number - 1) * rows, rows)
+    async def page(self, customer: int, number: int, rows: int) -> Page:
+        """A page, counted from 1, or the last one; and how much is in the cabinet."""
+        return await self._catalogue.page(customer, Shelf.CABINET, number, rows)
 
     async def some(self, customer: int, ids: Sequence[UUID]) -> list[Message]:
         """Those of the messages that are in the customer's cabinet, newest first."""

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from mail6m.fold import Field, Grams, grams, spans
 from mail6m.model import Criteria, Message, Shelf, id_text
-from mail6m.storage.archive import COLUMNS, DAY, MINUTE, first_id, read_message
+from mail6m.storage.archive import COLUMNS, DAY, first_id, read_message
 from mail6m.storage.arrays import numbers, texts, words
-from mail6m.storage.pool import Pool
+from mail6m.storage.pool import Pool, Prepared
 
 NEAR = 1_000
 """Messages that a page is found behind by passing them: a millisecond at the most."""
@@ -34,7 +34,6 @@ GRAMS = 4
 WINDOW = 1 << 20
 """Milliseconds of the first window for that, a quarter of an hour; the next are eight times it."""
 _MANY = 1 << 30
-_MINUTES, _LAST_DAY = DAY // MINUTE, (1 << 48) // DAY
 _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 _BATCHES = """
@@ -52,25 +51,24 @@ SELECT index_messages(%s::bigint[], %s::integer[], %s::uuid[],
 
 _WAITING = "SELECT coalesce(sum(size), 0)::bigint FROM unindexed"
 
-_HOLDS = """
-SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint,
-       coalesce(sum(raw_bytes), 0)::bigint
-FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
-
-# In which period the message of an offset is, newest first, and how many are newer than that.
-_PLACE = """
-SELECT period, through - messages FROM (
-    SELECT period, messages, sum(messages) OVER (ORDER BY period DESC) AS through FROM (
-        SELECT {period} AS period, sum(messages) AS messages FROM {table}
-        WHERE customer_id = %s AND shelf = %s AND {period} BETWEEN %s AND %s
-        GROUP BY {period}) AS periods) AS places
-WHERE through > %s ORDER BY period DESC LIMIT 1"""
-_DAY = _PLACE.format(period="day", table="shelf_count")
-_MINUTE = _PLACE.format(period="minute", table="minute_count")
-
-_PAGE = f"""
-SELECT {COLUMNS} FROM shelf_page(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s) m
-ORDER BY message_id DESC"""
+# Behind the last page there is the last page.
+_PAGE = Prepared(
+    "page",
+    f"""
+SELECT h.messages, h.bytes, h.raw_bytes, {COLUMNS}
+FROM (SELECT %s::integer AS customer, %s::smallint AS shelf, %s::bigint AS number,
+             %s::bigint AS rows, %s::bigint AS near) AS a
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes,
+           coalesce(sum(raw_bytes), 0)::bigint AS raw_bytes
+    FROM shelf_count WHERE customer_id = a.customer AND shelf = a.shelf) AS h
+CROSS JOIN LATERAL shelf_place(
+    a.customer, a.shelf, least(a.number - 1, greatest(h.messages - 1, 0) / a.rows) * a.rows, a.near
+) AS p
+LEFT JOIN LATERAL shelf_page(
+    a.customer, a.shelf, '{_FIRST}', p.high, p.skipped, a.rows) AS m ON true
+ORDER BY m.message_id DESC""",
+)
 
 _BETWEEN = """
 SELECT message_id FROM shelf_page(%s, %s::smallint, %s::uuid, %s::uuid, 0, %s)
@@ -129,11 +127,19 @@ class Holding(NamedTuple):
     raw_bytes: int
 
 
+class Page(NamedTuple):
+    """A page of a shelf: what the shelf holds, and the messages of the page, newest first."""
+
+    holding: Holding
+    messages: list[Message]
+
+
 class Catalogue:
     """The tables ``search_entry``, ``unindexed`` and ``shelf_count``."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        pool.prepare(_PAGE)
 
     async def unindexed(self, messages: int) -> list[Unindexed]:
         """The oldest messages without an entry: those of so many batches as have enough of them."""
@@ -162,36 +168,11 @@ class Catalogue:
         """How many messages have no entry yet."""
         return int((await self._pool.query(_WAITING))[0][0])
 
-    async def holding(self, customer: int, shelf: Shelf) -> Holding:
-        """What a customer has on a shelf."""
-        rows = await self._pool.query(_HOLDS, (customer, int(shelf)))
-        return Holding(*map(int, rows[0]))
-
-    async def page(self, customer: int, shelf: Shelf, offset: int, limit: int) -> list[Message]:
-        """Messages of a shelf from the ``offset``-th newest on, counted from 0."""
-        before = _LAST
-        if offset > NEAR:
-            place = await self._place(customer, shelf, offset)
-            if place is None:
-                return []
-            before, offset = place
-        parameters = (customer, int(shelf), str(_FIRST), str(before), offset, limit)
-        return [read_message(row) for row in await self._pool.query(_PAGE, parameters)]
-
-    async def _place(self, customer: int, shelf: Shelf, offset: int) -> tuple[UUID, int] | None:
-        """An id above the message of an offset, and the message's offset from there; if it is."""
-        rows = await self._pool.query(_DAY, (customer, int(shelf), 0, _LAST_DAY, offset))
-        if not rows:
-            return None
-        day, newer = map(int, rows[0])
-        before, offset = UUID(int=((day + 1) * DAY) << 80), offset - newer
-        if offset > NEAR:
-            first = day * _MINUTES
-            minutes = (customer, int(shelf), first, first + _MINUTES - 1, offset)
-            if rows := await self._pool.query(_MINUTE, minutes):
-                minute, newer = map(int, rows[0])
-                before, offset = UUID(int=((minute + 1) * MINUTE) << 80), offset - newer
-        return before, offset
+    async def page(self, customer: int, shelf: Shelf, number: int, rows: int) -> Page:
+        """A page of a shelf, counted from 1, or the last one if there is none of that number."""
+        parameters = (customer, int(shelf), number, rows, NEAR)
+        found = await self._pool.query(_PAGE.execute, parameters)
+        return Page(Holding(*found[0][:3]), [read_message(row[3:]) for row in found if row[3]])
 
     async def some(self, customer: int, shelf: Shelf, ids: Sequence[UUID]) -> list[Message]:
         """Those of the messages that stand on the customer's shelf, newest first."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import POLL_READ, POLL_WRITE
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -240,8 +241,40 @@ class Pool:
             self.log.debug("closing a connection: {error}", error=error)
 
 
+class _Cursor(txpostgres.Cursor):  # type: ignore[misc]
+    """One whose result is had in the turn in which it comes.
+
+    txpostgres puts it off to the next, lest a callback begins a statement while the last one is
+    still being read. Here nothing is done after the callback.
+    """
+
+    _pollingD: Any
+
+    def continuePolling(self, swallowErrors: bool = False) -> None:
+        """See `txpostgres.Cursor`."""
+        try:
+            state = self.pollable().poll()
+        except Exception:
+            if self._pollingD is None:
+                if not swallowErrors:
+                    raise
+                return
+            done, self._pollingD = self._pollingD, None
+            done.errback(Failure())
+            return
+        if state == POLL_READ:
+            self.reactor.addReader(self)
+        elif state == POLL_WRITE:
+            self.reactor.addWriter(self)
+        elif self._pollingD is not None:
+            done, self._pollingD = self._pollingD, None
+            done.callback(self)
+
+
 class _Connection(txpostgres.Connection):  # type: ignore[misc]
     """One that closes itself without a word when the database ends it while it is idle."""
+
+    cursorFactory = _Cursor
 
     def doRead(self) -> None:
         """See `twisted.internet.interfaces.IReadDescriptor`."""

@@ -107,10 +107,10 @@ class CabinetPages:
     async def list(self, visit: Visit) -> Answer:
         """Meuble: what is in it, page by page, newest first."""
         rows = visit.identity.cabinet_rows
-        holding = await self._cabinet.holding(visit.customer)
+        asked = visit.number("page", 1)
+        holding, messages = await self._cabinet.page(visit.customer, asked, rows)
         last = max(1, -(-holding.messages // rows))
-        number = visit.number("page", 1, last)
-        messages = await self._cabinet.page(visit.customer, number, rows)
+        number = min(asked, last)
         values: dict[str, Any] = {
             "messages": messages,
             "holding": holding,
