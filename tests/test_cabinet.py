@@ -525,12 +525,13 @@ letters = st.builds(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["walk", "index", "windows"])
+@pytest.fixture(scope="module", params=["walk", "index", "both", "windows"])
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each way that a search can take, and no other, however small the archive is."""
     limits = {
         "walk": {},
-        "index": {"STEP": 1, "LONGEST_WALK": 0},
+        "index": {"STEP": 1, "LONGEST_WALK": 0, "FEW": 0},
+        "both": {"STEP": 1, "LONGEST_WALK": 0, "FEW": 1, "WINDOW": 1 << 18},
         "windows": {"STEP": 1, "LONGEST_WALK": 0, "CANDIDATES": 1, "WINDOW": 1 << 18},
     }
     with pytest.MonkeyPatch.context() as patched:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from mail6m.fold import Field, Grams, grams, spans
 from mail6m.model import Criteria, Message, Shelf, id_text
-from mail6m.storage.archive import COLUMNS, DAY, first_id, read_message
+from mail6m.storage.archive import COLUMNS, first_id, read_message
 from mail6m.storage.arrays import numbers, texts, words
 from mail6m.storage.pool import Pool, Prepared
 
@@ -25,15 +25,16 @@ STRIDE = 6_000
 """Entries that are walked at a time after that."""
 LONGEST_WALK = 24_000
 """Entries that are walked at most where the walk is likely to end the search."""
+FEW = 2
+"""Windows that the index is asked for first: what was common lately is found there."""
 CANDIDATES = 2_000
-"""Entries that are looked at in no order; where there are more, the newest are tried first."""
+"""Entries that are looked at in no order; where there are more, it goes on window by window."""
 SAMPLE = 200
 """Entries that say which grams are rare."""
 GRAMS = 4
 """Grams that the index is asked for: more of them narrow little, and cost as much each."""
 WINDOW = 1 << 20
-"""Milliseconds of the first window for that, a quarter of an hour; the next are eight times it."""
-_MANY = 1 << 30
+"""Milliseconds of the first window, a quarter of an hour; each is eight times the one before."""
 _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 _BATCHES = """
@@ -79,21 +80,14 @@ SELECT {COLUMNS} FROM message m
 WHERE customer_id = %s AND shelf = %s AND message_id = ANY (%s::uuid[])
 ORDER BY message_id DESC"""
 
-_SAMPLE = """
-SELECT sender, recipient, subject FROM search_entry
-WHERE customer_id = %s AND shelf = %s ORDER BY message_id DESC LIMIT %s"""
-
-_OLDEST = """
-SELECT coalesce(min(day), 0) FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
-
 _WALK = """
-SELECT walked, last, ids::text[]
-FROM walk_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s, %s, %s, %s)"""
+SELECT walked, last, ids::text[], entries, sample
+FROM walk_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s, %s, %s, %s, %s)"""
 
 _FIND = """
-SELECT looked_at, ids::text[]
-FROM find_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s::bigint[], %s::bigint[], %s::bigint[],
-                  %s::bigint[], %s::bigint[], %s, %s, %s, %s, %s)"""
+SELECT ids::text[]
+FROM find_in_windows(%s, %s::smallint, %s::uuid[], %s::uuid[], %s, %s, %s::uuid, %s::bigint[], %s,
+                     %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s, %s, %s, %s, %s)"""
 
 
 class Entry(NamedTuple):
@@ -199,15 +193,17 @@ class Catalogue:
         ids: list[UUID] = []
         high, walked, step = search.high, 0, STEP
         while True:
-            count, last, found = await self._walk(search, high, step, limit - len(ids))
-            ids += found
-            walked += count
-            if count < step or last is None or len(ids) >= enough:
+            walk = await self._walk(search, high, step, limit - len(ids))
+            ids += walk.found
+            walked += walk.walked
+            if walk.last is None or walk.walked < step or len(ids) >= enough:
                 return ids
-            high, step = last, STRIDE
+            high, step = walk.last, STRIDE
             if _index_is_quicker(len(ids), walked, enough):
-                break
-        return ids + await self._look_up(search, high, enough - len(ids), limit - len(ids))
+                rarest = search.rarest(walk.entries, walk.sample)
+                return ids + await self._look_up(
+                    search, rarest, high, enough - len(ids), limit - len(ids)
+                )
 
     async def _between(self, search: _Search, limit: int) -> list[UUID]:
         """The newest messages of the period, whatever they say; the index has no part in it."""
@@ -215,70 +211,50 @@ class Catalogue:
         rows = await self._pool.query(_BETWEEN, (search.customer, search.shelf, *bounds))
         return [UUID(id_) for (id_,) in rows]
 
-    async def _walk(
-        self, search: _Search, high: UUID, step: int, limit: int
-    ) -> tuple[int, UUID | None, list[UUID]]:
+    async def _walk(self, search: _Search, high: UUID, step: int, limit: int) -> _Walk:
         bounds = (search.customer, search.shelf, str(search.low), str(high))
-        rows = await self._pool.query(_WALK, (*bounds, step, *search.texts, limit))
-        count, last, found = rows[0]
-        return int(count), UUID(last) if last else None, [UUID(id_) for id_ in found]
+        rows = await self._pool.query(_WALK, (*bounds, step, *search.texts, limit, SAMPLE))
+        walked, last, found, entries, sample = rows[0]
+        return _Walk(
+            walked, UUID(last) if last else None, list(map(UUID, found)), entries or 0, sample or []
+        )
 
-    async def _look_up(self, search: _Search, high: UUID, enough: int, limit: int) -> list[UUID]:
-        """What the index finds: all there is at once, or else window by window, newest first."""
-        every, anys = await self._rarest(search), search.anys()
-        if every:
-            # Without terms of one or two letters: where those are common, they cost much.
-            period = (search.low, high)
-            looked_at, ids = await self._ask(search, (every, []), period, CANDIDATES, limit)
-            if looked_at < CANDIDATES:
-                return ids
-        oldest = max(search.low, await self._oldest(search))
-        ids, width = [], WINDOW
-        while high > oldest and len(ids) < enough:
-            low = max(oldest, UUID(int=max(0, (high.int >> 80) - width) << 80))
-            wanted = limit - len(ids)
-            _, found = await self._ask(search, (every, anys), (low, high), _MANY, wanted)
-            ids += found
-            high, width = low, width * 8
-        return ids
+    async def _look_up(
+        self, search: _Search, rarest: list[int], high: UUID, enough: int, limit: int
+    ) -> list[UUID]:
+        """What the index finds, below ``high``."""
+        lows, highs = search.windows(high)
+        spans = [search.spans(*window) for window in zip(lows, highs, strict=True)]
+        parameters = (
+            search.customer,
+            search.shelf,
+            words(map(str, lows)),
+            words(map(str, highs)),
+            texts(list(map(numbers, spans))),
+            FEW,
+            str(search.low),
+            _some(search.spans(search.low, high)),
+            CANDIDATES,
+            *map(_some, (rarest, *search.anys())),
+            *search.texts,
+            enough,
+            limit,
+        )
+        [(ids,)] = await self._pool.query(_FIND, parameters)
+        return list(map(UUID, ids))
 
-    async def _ask(
-        self,
-        search: _Search,
-        given: tuple[list[int], list[list[int]]],
-        period: tuple[UUID, UUID],
-        most: int,
-        wanted: int,
-    ) -> tuple[int, list[UUID]]:
-        """How many entries were looked at, and the newest that were found."""
-        every, anys = given
-        low, high = period
-        sets = [every, *(anys or [[], [], []]), search.spans(low, high)]
-        bounds = (search.customer, search.shelf, str(low), str(high))
-        asked = [numbers(grams_) if grams_ else None for grams_ in sets]
-        parameters = (*bounds, *asked, *search.texts, most, wanted)
-        rows = await self._pool.query(_FIND, parameters)
-        looked_at, ids = rows[0]
-        return int(looked_at), [UUID(id_) for id_ in ids]
 
-    async def _rarest(self, search: _Search) -> list[int]:
-        """Of each term the grams that the newest entries have least often."""
-        entries = await self._pool.query(_SAMPLE, (search.customer, search.shelf, SAMPLE))
-        terms = [
-            _rarest(every, "\n".join(texts_).encode())
-            for every, texts_ in zip(search.every(), zip(*entries, strict=True), strict=False)
-            if every
-        ]
-        each = max(GRAMS // max(len(terms), 1), 2)
-        chosen = [choice for term in terms for choice in term[:each]]
-        # What most entries have narrows nothing.
-        rare = [gram for count, gram in chosen if count < len(entries) / 2]
-        return rare or [gram for _, gram in chosen]
+class _Walk(NamedTuple):
+    """Entries that were walked: how many, the last of them, and the ids of those that fit.
 
-    async def _oldest(self, search: _Search) -> UUID:
-        """No message of the shelf has a lesser id."""
-        rows = await self._pool.query(_OLDEST, (search.customer, search.shelf))
-        return UUID(int=(int(rows[0][0]) * DAY) << 80)
+    Where the search goes on, a sample of what the shelf's newest entries say, field by field.
+    """
+
+    walked: int
+    last: UUID | None
+    found: list[UUID]
+    entries: int
+    sample: list[str]
 
 
 class _Search:
@@ -305,6 +281,29 @@ class _Search:
             for field, folded in zip(Field, self.texts, strict=False)
         ]
 
+    def rarest(self, entries: int, sample: Sequence[str]) -> list[int]:
+        """Of each term the grams that the entries of a sample have least often."""
+        terms = [
+            _rarest(every, texts_.encode())
+            for every, texts_ in zip(self.every(), sample, strict=False)
+            if every
+        ]
+        each = max(GRAMS // max(len(terms), 1), 2)
+        chosen = [choice for term in terms for choice in term[:each]]
+        # What most entries have narrows nothing.
+        rare = [gram for count, gram in chosen if count < entries / 2]
+        return rare or [gram for _, gram in chosen]
+
+    def windows(self, high: UUID) -> tuple[list[UUID], list[UUID]]:
+        """Where the windows to look through begin, and where they end, the newest one first."""
+        milliseconds, first = high.int >> 80, max(self.low.int >> 80, 1)
+        lows, width = [], WINDOW
+        while milliseconds - width > first:
+            milliseconds -= width
+            lows.append(UUID(int=milliseconds << 80))
+            width *= 8
+        return [*lows, max(self.low, UUID(int=1 << 80))], [high, *lows]
+
     def anys(self) -> list[list[int]]:
         """Sets of grams of which every entry must have one each; an empty set asks for nothing."""
         return [
@@ -319,6 +318,11 @@ class _Search:
         if low == _FIRST:
             return []
         return spans(self.customer, self.shelf, low.int >> 80, high.int >> 80)
+
+
+def _some(grams_: list[int]) -> str | None:
+    """An array of PostgreSQL's, or null: asks for nothing."""
+    return numbers(grams_) if grams_ else None
 
 
 def _rarest(every: dict[int, bytes], sample: bytes) -> list[tuple[int, int]]:
