@@ -29,6 +29,7 @@ NOISE = random.Random(2).randbytes(100_000)
 def pool(database: str) -> Iterator[Pool]:
     """Connections."""
     with new_pool(database) as pool:
+        Catalogue(pool)  # each connection prepares its statements when it is opened
         yield pool
 
 
@@ -53,7 +54,7 @@ def store(archive: Archive, *messages: NewMessage, slot: int = 0) -> None:
 
 def listed(archive: Archive, customer: int) -> list[Message]:
     """A customer's cabinet."""
-    return run(lambda: Catalogue(archive._pool).page(customer, Shelf.CABINET, 0, 1_000))
+    return run(lambda: Catalogue(archive._pool).page(customer, Shelf.CABINET, 1, 1_000)).messages
 
 
 def found(archive: Archive, customer: int) -> list[UUID]:
