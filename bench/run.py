@@ -1,6 +1,6 @@
 """The benches: figures to standard output, progress to standard error.
 
-``python -m bench.run [ratio|memory|idle|archive|search|all] [--rounds N]``; the exit status is 0
+``python -m bench.run [PART ...] [--rounds N]``; the exit status is 0
 when every figure was had, whether it meets its target or not, and 1 when one could not be had.
 """
 
@@ -19,6 +19,7 @@ from bench.console import console
 from bench.figure import Figure, progress, table
 from bench.load import PROGRAMS, BenchError, require_programs
 from bench.memory import idle, memory
+from bench.overflow import overflow
 from bench.ratio import compare
 from bench.search import search
 
@@ -31,6 +32,7 @@ PARTS: dict[str, Part] = {
     "archive": archive,
     "search": search,
     "console": console,
+    "overflow": overflow,
 }
 
 

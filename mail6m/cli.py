@@ -269,6 +269,31 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
     return {"count": 1}
 
 
+async def shelves_sweep(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """Do now what time does: plans that are due, and mail of full cabinets to the cellar."""
+    plans = await foundation.plan_changes.apply()
+    return {"plans_changed": plans, "moved_to_cellar": await foundation.overflow.sweep()}
+
+
+async def cellar_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """What a customer has in the cellar, and how far it is from the next disc."""
+    report = await foundation.cellar.report(options.customer)
+    held, ahead = report.held, report.forecast
+    return {
+        "customer": options.customer,
+        "messages": held.messages,
+        "bytes": held.bytes,
+        "raw_bytes": held.raw_bytes,
+        "first_received_at": _time(held.first) if held.first is not None else None,
+        "last_received_at": _time(held.last) if held.last is not None else None,
+        "estimated_image_bytes": report.image_size,
+        "disc_capacity": report.disc_capacity,
+        "days_until_cabinet_full": ahead.cabinet_full,
+        "days_until_next_disc": ahead.next_disc,
+        "departed": await foundation.shelves.departed(options.customer),
+    }
+
+
 async def status(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """One look at the whole."""
     cabinet = await foundation.archive.totals(Shelf.CABINET)
@@ -472,6 +497,12 @@ def parser() -> argparse.ArgumentParser:
         if name == "retry":
             one.add_argument("--id")
     verb(queue, "cancel", queue_cancel).add_argument("--id", required=True)
+    shelves = verbs("shelves", "what time does to archived mail")
+    verb(shelves, "sweep", shelves_sweep)
+    cellar = verbs("cellar", "mail that a cabinet had no more room for")
+    one = verb(cellar, "show", cellar_show)
+    one.add_argument("--customer", type=_number, required=True, metavar="N")
+    top.add_argument("--disc-capacity", metavar="BYTES", help="the server's --disc-capacity")
     verb(nouns, "status", status)
     return top
 

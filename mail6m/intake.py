@@ -89,6 +89,13 @@ class Clients(Protocol):
         """A message has been archived."""
 
 
+class Cabinets(Protocol):
+    """Who sees to it that cabinets hold no more than they may."""
+
+    def added(self, customer: int, stored: int) -> None:
+        """So many bytes have come into a customer's cabinet."""
+
+
 class Intake:
     """Takes messages in, from SMTP and from Mail6M itself."""
 
@@ -103,6 +110,7 @@ class Intake:
         directory: Directory,
         outgoing: Outgoing,
         on_accept: Clients,
+        cabinets: Cabinets,
         threads: ThreadPool,
     ) -> None:
         self._reactor = reactor
@@ -111,6 +119,7 @@ class Intake:
         self._directory = directory
         self._outgoing = outgoing
         self._on_accept = on_accept
+        self._cabinets = cabinets
         self._threads = threads
         self._large = DeferredSemaphore(settings.seal_threads)
         self._batches: Batches[_Arrival] = Batches(
@@ -219,6 +228,8 @@ class Intake:
             raise Rejected(arrival.refusal)
         for message in arrival.messages:
             self._on_accept.accepted(message)
+            if message.shelf is Shelf.CABINET:
+                self._cabinets.added(message.customer, message.stored_size)
         self._outgoing.offer(
             [Accepted(message, content, arrival.header) for message in arrival.messages]
         )

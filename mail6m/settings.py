@@ -46,6 +46,8 @@ class Settings:
     postmaster: str | None = None
     """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
     scanner: str = "auto"
+    disc_capacity: int = 4_700_000_000
+    """What the image of a disc may be large, its file system included."""
 
     max_message_size: int = 52_428_800
     max_line: int = 4_096

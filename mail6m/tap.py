@@ -47,7 +47,9 @@ from mail6m.reception import Reception
 from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import Settings, SettingsError
 from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.indexer import Indexer
+from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
@@ -63,6 +65,7 @@ from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
+from mail6m.storage.shelves import Shelves
 from mail6m.tls import Certificates
 from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
@@ -86,6 +89,7 @@ _HELP = {
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
     "postmaster": "Address that mail to postmaster without a domain goes on to.",
     "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
+    "disc_capacity": "Bytes of a disc's image, its file system included.",
 }
 
 
@@ -191,6 +195,7 @@ _RANGES = (
     ("relay_sessions", 1, 1_000),
     ("max_message_size", 1_024, 1 << 40),
     ("max_line", 1_000, 65_536),
+    ("disc_capacity", 1_000_000, 1 << 40),
 )
 
 
@@ -281,6 +286,10 @@ class Foundation:
         self.catalogue = Catalogue(self.console_pool)
         self.indexer = Indexer(self.reactor, self.catalogue)
         self.cabinet = Cabinet(self.catalogue, self.indexer)
+        self.shelves = Shelves(self.console_pool)
+        self.overflow = Overflow(self.reactor, self.shelves)
+        self.cellar = Cellar(self.shelves, self.customers, self.settings.disc_capacity, _now)
+        self.plan_changes = PlanChanges(Plans(self.pool), _now)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -297,6 +306,7 @@ class Foundation:
             self.directory,
             outgoing,
             journal,
+            self.overflow,
             threads,
         )
 
@@ -458,7 +468,6 @@ class Mail6M(Service):
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
-        self._plan_changes = PlanChanges(Plans(foundation.pool), _now)
         self._calendar = LoopingCall(lambda: ensureDeferred(self._change_plans()))
         self._calendar.clock = reactor
         self._calendar.start(60.0)
@@ -466,6 +475,7 @@ class Mail6M(Service):
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         foundation.indexer.start(journal.busy)
+        foundation.overflow.start(journal.busy)
         self._up = True
         _settle_in()
         self.log.info(
@@ -474,6 +484,7 @@ class Mail6M(Service):
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
+        self._foundation.overflow.look_everywhere()
         self._queue.reroute()
 
     def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object]]:
@@ -488,6 +499,7 @@ class Mail6M(Service):
                 deliveries=Deliveries(pool),
                 directory=foundation.directory,
                 cabinet=foundation.cabinet,
+                cellar=foundation.cellar,
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
                 resolver=createResolver(),
@@ -554,7 +566,7 @@ class Mail6M(Service):
     async def _change_plans(self) -> None:
         """Change the cabinets whose day has come."""
         try:
-            await self._plan_changes.apply()
+            await self._foundation.plan_changes.apply()
         except Exception as error:  # noqa: BLE001 - the next minute may fare better
             self.log.warn("plans wait to be changed: {error}", error=error)
 
@@ -593,6 +605,7 @@ class Mail6M(Service):
             return
         self._up = False
         self._foundation.indexer.stop()
+        self._foundation.overflow.stop()
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())
         # Together less than the 10 s that the contract allows.

@@ -30,12 +30,14 @@ from mail6m.directory import Directory
 from mail6m.model import Summary
 from mail6m.seal import Keyring
 from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.indexer import Indexer
 from mail6m.storage.archive import Archive
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
+from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
 from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
@@ -137,6 +139,7 @@ def listening(
             "deliveries": Deliveries(pool),
             "directory": Directory(reactor, domains, customers, keyring, "mail6m.test", None),
             "cabinet": Cabinet(catalogue, indexer),
+            "cellar": Cellar(Shelves(pool), customers, 4_700_000_000, lambda: datetime.now(UTC)),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Nowhere(),
@@ -526,6 +529,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "POST /meuble/supprimer": lambda h: Sample(
         fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
     ),
+    "GET /cave": lambda _: Sample(),
     "GET /file": lambda _: Sample(fields=[("page", 1)]),
     "POST /file/reessayer": lambda h: Sample(
         fields=[("id", h.deliveries[0]), ("page", 1)], foreign=404

@@ -61,13 +61,17 @@ class WayOut:
 
 
 class Ledger:
-    """`mail6m.intake.Clients` that keeps a note of what was archived."""
+    """`mail6m.intake.Clients` and `Cabinets`: keeps a note of what was archived, and how large."""
 
     def __init__(self) -> None:
         self.messages: list[NewMessage] = []
+        self.added_up: list[tuple[int, int]] = []
 
     def accepted(self, message: NewMessage) -> None:
         self.messages.append(message)
+
+    def added(self, customer: int, stored: int) -> None:
+        self.added_up.append((customer, stored))
 
 
 class CountingArchive(Archive):
@@ -125,6 +129,7 @@ class House:
             store or self.archive,
             self.directory,
             self.out,
+            self.ledger,
             self.ledger,
             self._threads,
         )

@@ -46,17 +46,20 @@ class PlanChanges:
         else:
             await self._plans.keep(by, plan)
 
-    async def apply(self) -> None:
-        """Carry out the orders of all customers whose day has begun where they are."""
+    async def apply(self) -> int:
+        """Carry out the orders of all customers whose day has begun where they are; how many."""
+        applied = 0
         for order in await self._plans.due((self._now() + timedelta(days=1)).date()):
             if order.on <= self._today(order.time_zone):
                 by = By(order.customer, ACCOUNT, "")
                 if await self._plans.apply(by, order):
+                    applied += 1
                     self.log.info(
                         "customer {customer} now has plan {plan}",
                         customer=order.customer,
                         plan=order.plan.value,
                     )
+        return applied
 
     def _today(self, time_zone: str) -> date:
         return self._now().astimezone(zone_of(time_zone)).date()

@@ -114,7 +114,7 @@ _DELETE = audited("""
 
 _DETAILS = f"""
 SELECT {COLUMNS}, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls
-FROM message m WHERE customer_id = %s AND message_id = %s"""
+FROM message m WHERE customer_id = %s AND message_id = %s AND shelf = 0"""
 
 _TOTALS = """
 SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint
@@ -242,7 +242,7 @@ class Archive:
         return int(rows[0][0]) if rows else 0
 
     async def details(self, customer: int, message: UUID) -> Details:
-        """Everything about a message but its content. Raises `Refused` if there is none."""
+        """Everything about a message in the cabinet but its content. Raises `Refused`."""
         rows = await self._pool.query(_DETAILS, (customer, str(message)))
         if not rows:
             raise Refused(f"customer {customer} has no message {message}")

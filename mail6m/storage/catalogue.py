@@ -2,7 +2,7 @@
 
 A search never lets the planner choose. It walks the newest entries of the period first, which ends
 the search for a common term; what has few hits, or none, is then asked of the index of grams, which
-is quick for exactly those (docs/storage.md).
+is quick for exactly those (docs/storage.md). The index has the cabinet only: the cellar is walked.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ FROM walk_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s, %s, %s, %s, %s)"
 
 _FIND = """
 SELECT ids::text[]
-FROM find_in_windows(%s, %s::smallint, %s::uuid[], %s::uuid[], %s, %s, %s::uuid, %s::bigint[], %s,
+FROM find_in_windows(%s, %s::uuid[], %s::uuid[], %s, %s, %s::uuid, %s::bigint[], %s,
                      %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s, %s, %s, %s, %s)"""
 
 
@@ -199,7 +199,7 @@ class Catalogue:
             if walk.last is None or walk.walked < step or len(ids) >= enough:
                 return ids
             high, step = walk.last, STRIDE
-            if _index_is_quicker(len(ids), walked, enough):
+            if shelf is Shelf.CABINET and _index_is_quicker(len(ids), walked, enough):
                 rarest = search.rarest(walk.entries, walk.sample)
                 return ids + await self._look_up(
                     search, rarest, high, enough - len(ids), limit - len(ids)
@@ -227,7 +227,6 @@ class Catalogue:
         spans = [search.spans(*window) for window in zip(lows, highs, strict=True)]
         parameters = (
             search.customer,
-            search.shelf,
             words(map(str, lows)),
             words(map(str, highs)),
             texts(list(map(numbers, spans))),

@@ -18,6 +18,7 @@ from mail6m.domains import Declarations, Resolver
 from mail6m.letters import Letters
 from mail6m.seal import Keyring
 from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Accounts
@@ -35,6 +36,7 @@ from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
 from mail6m.web.cabinet import CabinetPages
+from mail6m.web.cellar import CellarPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
@@ -51,6 +53,7 @@ PAGES: tuple[type, ...] = (
     SecurityPages,
     AccountPages,
     CabinetPages,
+    CellarPages,
     QueuePages,
     DomainPages,
     WhitelistPages,
@@ -71,6 +74,7 @@ class Parts:
     deliveries: Deliveries
     directory: Directory
     cabinet: Cabinet
+    cellar: Cellar
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
@@ -124,6 +128,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.domains,
             parts.mx_names,
         ),
+        CellarPages(parts.cellar),
         QueuePages(parts.deliveries),
         DomainPages(declarations, trial, audit, parts.mx_names),
         WhitelistPages(Whitelist(parts.pool)),

@@ -95,6 +95,21 @@ class Stage:
         words = ("--customer", str(company.number), "--subject", "Garage")
         self.server.command("message", "list", *words)
 
+    def overflow(self, company: Company, left: int) -> None:
+        """All but some messages have gone to the cellar, and came in over the last weeks."""
+        self.index(company)
+        self.sql(
+            "UPDATE customer c SET capacity = (SELECT sum(stored_size) FROM"
+            " (SELECT stored_size FROM message WHERE customer_id = c.customer_id"
+            "  ORDER BY message_id DESC LIMIT %s) AS newest) WHERE customer_id = %s",
+            (left, company.number),
+        )
+        self.server.command("shelves", "sweep")
+        self.sql(
+            "UPDATE shelf_count SET day = day - 40 * (1 - shelf) - 1 WHERE customer_id = %s",
+            (company.number,),
+        )
+
     def received(self, recipient: str, count: int = 1) -> list[Mail]:
         """What the machine has got for somebody, once it is so much."""
 

@@ -184,7 +184,10 @@ SCENES = [
         "recherche-date-fausse", "", "administrator",
         at("/recherche?subject=garage&since=hier&until=2005-02-30"),
     ),
-    # File d'attente, Domaines
+    # La cave, File d'attente, Domaines
+    Scene("cave-vide", "", "newcomer", at("/cave")),
+    Scene("cave", "/cave", "hoarder", at("/cave")),
+    Scene("cave-en-anglais", "", "hoarder english", at("/cave")),
     Scene("file-attente", "", "waiting", at("/file")),
     Scene("file-attente-lecteur", "", "waiting reader", at("/file")),
     Scene("domaines-aucun", "", "newcomer", at("/domaines")),
@@ -270,6 +273,9 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     [nobody_listens] = free_ports(1)
     waiting = stage.company("Panne", "panne.test", nobody_listens)
     stage.post(ordinary(4, waiting.domain))
+    hoarder = stage.company("Caviste", "cave.test")
+    stage.send(ordinary(12, hoarder.domain))
+    stage.overflow(hoarder, 3)
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -280,6 +286,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "reader": open_window(reader),
             "newcomer": open_window(stage.company("Nouveau").email),
             "careful": open_window(careful.email),
+            "hoarder": open_window(hoarder.email),
+            "hoarder english": open_window(hoarder.email, locale="en-GB"),
             "halfway": open_window(),
             "waiting": open_window(waiting.email),
             "waiting reader": open_window(stage.reader(waiting)),

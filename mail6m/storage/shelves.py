@@ -1,0 +1,109 @@
+"""What the shelves hold, and the moves from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from mail6m.model import Shelf
+from mail6m.storage.pool import Pool
+
+_SHED = "SELECT moved, room FROM shed(%s, %s)"
+
+# A customer's counters are some thousand rows, one day's after the other.
+_FULL = """
+SELECT c.customer_id FROM customer c
+WHERE c.capacity < (SELECT coalesce(sum(n.bytes), 0) FROM shelf_count n
+                    WHERE n.customer_id = c.customer_id AND n.shelf = 0)
+ORDER BY c.customer_id"""
+
+_HELD = """
+SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint,
+       coalesce(sum(raw_bytes), 0)::bigint
+FROM shelf_count WHERE customer_id = %s AND shelf = %s"""
+
+_END = """
+SELECT to_timestamp(minute::bigint * 60) FROM minute_count WHERE customer_id = %s AND shelf = %s
+GROUP BY minute HAVING sum(messages) > 0 ORDER BY minute {} LIMIT 1"""
+_FIRST, _LAST = _END.format("ASC"), _END.format("DESC")
+
+# What has come in lately, and stands on a shelf still; the day that is not over yet does not count.
+_LATELY = """
+SELECT coalesce(sum(bytes), 0)::bigint, coalesce(sum(raw_bytes), 0)::bigint,
+       coalesce(sum(messages), 0)::bigint, coalesce(max(%(today)s - day), 0)
+FROM shelf_count
+WHERE customer_id = %(customer)s AND shelf IN (0, 1)
+  AND day >= %(today)s - %(days)s AND day < %(today)s"""
+
+_DEPARTED = "SELECT fate, messages FROM departed WHERE customer_id = %s"
+
+
+class Shed(NamedTuple):
+    """What a move came to."""
+
+    moved: int
+    """Messages."""
+    room: int
+    """Stored bytes that the cabinet may still take; less than nothing if it is too full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a shelf holds, and the minutes that its oldest and its newest message came in."""
+
+    messages: int
+    bytes: int
+    """Stored."""
+    raw_bytes: int
+    first: datetime | None
+    last: datetime | None
+
+
+class Arrivals(NamedTuple):
+    """What came in over a number of whole days."""
+
+    bytes: int
+    """Stored."""
+    raw_bytes: int
+    messages: int
+    days: int
+
+
+class Shelves:
+    """The tables ``shelf_count``, ``minute_count`` and ``departed``, and the moves they count."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def full(self) -> Sequence[int]:
+        """The customers whose cabinet holds more than it may."""
+        return [customer for (customer,) in await self._pool.query(_FULL)]
+
+    async def shed(self, customer: int, most: int) -> Shed:
+        """Move the oldest messages of a full cabinet to the cellar, at most so many of them.
+
+        It ends where the cabinet holds what it may. One transaction, counters included.
+        """
+        rows = await self._pool.query(_SHED, (customer, most))
+        moved, room = rows[0]
+        return Shed(moved, room if room is not None else 0)
+
+    async def held(self, customer: int, shelf: Shelf) -> Held:
+        """What is on a customer's shelf."""
+        on = (customer, int(shelf))
+        [(messages, stored, raw)] = await self._pool.query(_HELD, on)
+        ends = [await self._pool.query(end, on) for end in (_FIRST, _LAST)]
+        first, last = (rows[0][0].astimezone(UTC) if rows else None for rows in ends)
+        return Held(messages, stored, raw, first, last)
+
+    async def arrivals(self, customer: int, now: datetime, days: int) -> Arrivals:
+        """What came in over the last so many days, or since the first message if that is less."""
+        today = int(now.timestamp()) // 86_400
+        parameters = {"customer": customer, "today": today, "days": days}
+        return Arrivals(*(await self._pool.query(_LATELY, parameters))[0])
+
+    async def departed(self, customer: int) -> dict[str, int]:
+        """How many messages have left the shelves for good, by their fate."""
+        return {fate: count for fate, count in await self._pool.query(_DEPARTED, (customer,))}  # noqa: C416
