@@ -30,6 +30,7 @@ from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Account, Accounts
+from mail6m.storage.archivist import Request
 from mail6m.storage.audit import By
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.domains import read_host
@@ -235,9 +236,12 @@ async def _account_of(foundation: Foundation, email: str) -> tuple[Accounts, Acc
     return accounts, account
 
 
+_OPERATOR = "operator", "command line"
+"""Who gives these commands, and where from, for the customers' audit."""
+
+
 def _operator(customer: int) -> By:
-    """Who gives these commands, for the customer's audit."""
-    return By(customer, "operator", "command line")
+    return By(customer, *_OPERATOR)
 
 
 async def queue_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
@@ -284,14 +288,32 @@ async def cellar_show(foundation: Foundation, options: argparse.Namespace) -> di
         "messages": held.messages,
         "bytes": held.bytes,
         "raw_bytes": held.raw_bytes,
-        "first_received_at": _time(held.first) if held.first is not None else None,
-        "last_received_at": _time(held.last) if held.last is not None else None,
+        "first_received_at": _time_or_none(held.first),
+        "last_received_at": _time_or_none(held.last),
         "estimated_image_bytes": report.image_size,
         "disc_capacity": report.disc_capacity,
         "days_until_cabinet_full": ahead.cabinet_full,
         "days_until_next_disc": ahead.next_disc,
         "departed": await foundation.shelves.departed(options.customer),
     }
+
+
+async def archivist_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """What customers ask to have back from the cellar, and how many messages that is."""
+    requests = await foundation.archivist.everywhere(options.customer, waiting=not options.all)
+    return [await _request(foundation, request) for request in requests]
+
+
+async def archivist_grant(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for goes back to the cabinet, for 30 days at least."""
+    count = await foundation.archivist.grant(*_OPERATOR, options.id)
+    return {"id": options.id, "count": count}
+
+
+async def archivist_refuse(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for stays in the cellar."""
+    await foundation.archivist.refuse(*_OPERATOR, options.id, options.because)
+    return {"id": options.id}
 
 
 async def status(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -378,6 +400,34 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "next_attempt_at": _time(delivery.next_attempt_at),
         "last_reply": delivery.last_reply,
     }
+
+
+async def _request(foundation: Foundation, request: Request) -> dict[str, Any]:
+    wish = request.wish
+    waits = request.state == "waiting"
+    match = await foundation.archivist.match(request) if waits else None
+    return {
+        "id": request.id,
+        "customer": request.customer,
+        "asked_at": _time(request.asked_at),
+        "account": request.account,
+        "sender": wish.sender,
+        "recipient": wish.recipient,
+        "subject": wish.subject,
+        "from": _time_or_none(wish.since),
+        "until": _time_or_none(wish.until),
+        "reason": wish.reason,
+        "state": request.state,
+        "matches": match.messages if match is not None else None,
+        "too_many": match.too_many if match is not None else None,
+        "decided_at": _time_or_none(request.decided_at),
+        "answer": request.answer,
+        "brought_back": request.messages,
+    }
+
+
+def _time_or_none(moment: datetime | None) -> str | None:
+    return _time(moment) if moment is not None else None
 
 
 def _time(moment: datetime) -> str:
@@ -502,6 +552,14 @@ def parser() -> argparse.ArgumentParser:
     cellar = verbs("cellar", "mail that a cabinet had no more room for")
     one = verb(cellar, "show", cellar_show)
     one.add_argument("--customer", type=_number, required=True, metavar="N")
+    archivist = verbs("archivist", "what customers ask to have back from the cellar")
+    one = verb(archivist, "list", archivist_list)
+    one.add_argument("--customer", type=_number, metavar="N")
+    one.add_argument("--all", action="store_true", help="also what has been decided")
+    verb(archivist, "grant", archivist_grant).add_argument("--id", type=_number, required=True)
+    one = verb(archivist, "refuse", archivist_refuse)
+    one.add_argument("--id", type=_number, required=True)
+    one.add_argument("--because", default="", metavar="TEXT", help="the customer reads it")
     top.add_argument("--disc-capacity", metavar="BYTES", help="the server's --disc-capacity")
     verb(nouns, "status", status)
     return top
@@ -545,9 +603,9 @@ def _nonempty(value: str) -> str:
 
 
 def _number(value: str) -> int:
-    """A customer's; PostgreSQL's integers have 31 bits."""
+    """A customer's, or a request's; PostgreSQL's integers have 31 bits."""
     if not value.isascii() or not value.isdecimal() or int(value) >= 1 << 31:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a customer's number")
+        raise argparse.ArgumentTypeError(f"{value!r} is no such number")
     return int(value)
 
 

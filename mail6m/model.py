@@ -193,6 +193,9 @@ class Act(enum.StrEnum):
     PASSWORD_LINK_SENT = "password link sent"  # noqa: S105 - an act's name
     WRONG_PASSWORD = "wrong password"  # noqa: S105 - an act's name
     INVITATION_SENT = "invitation sent"
+    ARCHIVIST_ASKED = "archivist asked"
+    ARCHIVIST_GRANTED = "archivist's request granted"
+    ARCHIVIST_REFUSED = "archivist's request refused"
 
 
 class TlsPolicy(enum.StrEnum):
@@ -257,6 +260,8 @@ class Message(NamedTuple):
     sha256: bytes
     spam: bool | None
     shelf: Shelf
+    brought_back: bool
+    """The archivist has fetched it from the cellar."""
 
 
 @dataclass(frozen=True, slots=True)

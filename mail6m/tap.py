@@ -46,6 +46,7 @@ from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import Settings, SettingsError
+from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.indexer import Indexer
@@ -53,6 +54,7 @@ from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
+from mail6m.storage.archivist import Requests
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
@@ -289,6 +291,9 @@ class Foundation:
         self.shelves = Shelves(self.console_pool)
         self.overflow = Overflow(self.reactor, self.shelves)
         self.cellar = Cellar(self.shelves, self.customers, self.settings.disc_capacity, _now)
+        self.archivist = Archivist(
+            Requests(self.console_pool), self.catalogue, self.indexer, self.customers
+        )
         self.plan_changes = PlanChanges(Plans(self.pool), _now)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
@@ -500,6 +505,7 @@ class Mail6M(Service):
                 directory=foundation.directory,
                 cabinet=foundation.cabinet,
                 cellar=foundation.cellar,
+                archivist=foundation.archivist,
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
                 resolver=createResolver(),

@@ -29,10 +29,12 @@ from mail6m.access.signin import new_token, token_hash
 from mail6m.directory import Directory
 from mail6m.model import Summary
 from mail6m.seal import Keyring
+from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.indexer import Indexer
 from mail6m.storage.archive import Archive
+from mail6m.storage.archivist import Requests
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
@@ -140,6 +142,7 @@ def listening(
             "directory": Directory(reactor, domains, customers, keyring, "mail6m.test", None),
             "cabinet": Cabinet(catalogue, indexer),
             "cellar": Cellar(Shelves(pool), customers, 4_700_000_000, lambda: datetime.now(UTC)),
+            "archivist": Archivist(Requests(pool), catalogue, indexer, customers),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Nowhere(),
@@ -530,6 +533,10 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
     ),
     "GET /cave": lambda _: Sample(),
+    "GET /cave/archiviste": lambda _: Sample(),
+    "POST /cave/archiviste": lambda h: Sample(
+        fields=[("subject", f"sujet {h.word}"), ("since", "2005-07-01"), ("reason", "Litige")]
+    ),
     "GET /file": lambda _: Sample(fields=[("page", 1)]),
     "POST /file/reessayer": lambda h: Sample(
         fields=[("id", h.deliveries[0]), ("page", 1)], foreign=404

@@ -110,6 +110,7 @@ def test_what_is_stored_comes_back(archive: Archive, customer: int) -> None:
         sha256=new.sha256,
         spam=None,
         shelf=Shelf.CABINET,
+        brought_back=False,
     )
     assert listed(archive, customer) == [message]
     assert parts(archive, customer, new.id) == list(new.parts)

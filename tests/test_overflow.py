@@ -7,7 +7,7 @@ import smtplib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -17,20 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 
 from mail6m.model import Shelf
-from mail6m.shelves.cabinet import Cabinet, criteria
-from mail6m.shelves.indexer import Indexer
+from mail6m.shelves.cabinet import criteria
 from mail6m.shelves.overflow import INTERVAL, PORTION, ROUND, SHARE, Overflow
-from mail6m.storage.archive import DAY, MINUTE, Archive
-from mail6m.storage.catalogue import Catalogue
+from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.migrate import migrate
 from mail6m.storage.shelves import Shed, Shelves
 from tests.harness import Server, new_place
-from tests.reactor_thread import run, the_reactor
-from tests.stored import NOON, ask, by, new_customer, new_database, new_message, new_pool
-
-SIZE = new_message(1).stored_size
-"""Of the messages that these tests store, all the same."""
+from tests.reactor_thread import run
+from tests.shelved import SIZE, House, assert_counted, make_house
+from tests.stored import NOON, ask, new_customer, new_database, new_message, new_pool
 
 
 @pytest.fixture(scope="module")
@@ -41,100 +37,11 @@ def dsn(database: str) -> str:
     return dsn
 
 
-class House(NamedTuple):
-    """An archive, and what moves mail in it."""
-
-    dsn: str
-    archive: Archive
-    shelves: Shelves
-    cabinet: Cabinet
-    overflow: Overflow
-
-    def customer(self, room_for: int) -> int:
-        """A new customer, whose cabinet holds so many messages."""
-        number = new_customer()
-        ask(
-            self.dsn,
-            "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
-            " VALUES (%s, 'Duchemin', 'dedicated', %s, '')",
-            number,
-            room_for * SIZE,
-        )
-        return number
-
-    def resize(self, customer: int, room_for: int) -> None:
-        """The customer has another plan."""
-        ask(
-            self.dsn,
-            "UPDATE customer SET capacity = %s WHERE customer_id = %s",
-            *(room_for * SIZE, customer),
-        )
-
-    def store(
-        self, customer: int, count: int, start: int = NOON, apart: int = MINUTE
-    ) -> list[UUID]:
-        """So many messages come in, one after the other; their ids."""
-        messages = [
-            new_message(customer, milliseconds=start + number * apart) for number in range(count)
-        ]
-        run(lambda: self.archive.store(messages, 0))
-        return [message.id for message in messages]
-
-    def on(self, customer: int, shelf: Shelf) -> list[UUID]:
-        """What stands on a shelf, the oldest first."""
-        rows = ask(
-            self.dsn,
-            "SELECT message_id FROM message WHERE customer_id = %s AND shelf = %s ORDER BY 1",
-            *(customer, int(shelf)),
-        )
-        return [UUID(id_) for (id_,) in rows]
-
-    def shed(self, customer: int, most: int = PORTION) -> Shed:
-        """Move once."""
-        return run(lambda: self.shelves.shed(customer, most))
-
-    def delete(self, customer: int, *ids: UUID) -> int:
-        """Delete messages for good; how many there were."""
-        return run(lambda: self.archive.delete(by(customer), ids))
-
-
 @pytest.fixture(scope="module")
 def house(dsn: str) -> Iterator[House]:
     """For all tests of this file; each has customers of its own."""
     with new_pool(dsn, size=4) as pool:
         yield make_house(dsn, pool)
-
-
-def make_house(dsn: str, pool: object) -> House:
-    """The parts, put together."""
-    archive = Archive(pool, dsn, 20.0)  # type: ignore[arg-type]
-    catalogue, shelves = Catalogue(pool), Shelves(pool)  # type: ignore[arg-type]
-    cabinet = Cabinet(catalogue, Indexer(the_reactor(), catalogue))
-    return House(dsn, archive, shelves, cabinet, Overflow(the_reactor(), shelves))
-
-
-COUNTS = """
-SELECT shelf, count(*), sum(stored_size), sum(raw_size) FROM message
-WHERE customer_id = %s GROUP BY shelf ORDER BY shelf"""
-COUNTED = """
-SELECT shelf, sum(messages), sum(bytes), sum(raw_bytes) FROM shelf_count
-WHERE customer_id = %s GROUP BY shelf HAVING sum(messages) <> 0 ORDER BY shelf"""
-MINUTES = """
-SELECT shelf, minute_of(message_id), count(*) FROM message
-WHERE customer_id = %s GROUP BY 1, 2 ORDER BY 1, 2"""
-MINUTES_COUNTED = """
-SELECT shelf, minute, sum(messages) FROM minute_count
-WHERE customer_id = %s GROUP BY 1, 2 HAVING sum(messages) <> 0 ORDER BY 1, 2"""
-ENTRIES_ELSEWHERE = """
-SELECT count(*) FROM search_entry e JOIN message m USING (customer_id, message_id)
-WHERE e.customer_id = %s AND e.shelf <> m.shelf"""
-
-
-def assert_counted(dsn: str, customer: int) -> None:
-    """The counters say what is there, to the byte, and the entries stand where the messages do."""
-    assert ask(dsn, COUNTED, customer) == ask(dsn, COUNTS, customer)
-    assert ask(dsn, MINUTES_COUNTED, customer) == ask(dsn, MINUTES, customer)
-    assert ask(dsn, ENTRIES_ELSEWHERE, customer) == [(0,)]
 
 
 # One move

@@ -96,7 +96,8 @@ _COPY = "COPY body (customer_id, message_id, part, sealed) FROM STDIN (FORMAT bi
 COLUMNS = """
     m.customer_id, m.message_id, m.received_at, m.sender, m.recipients, m.header_from,
     m.header_to, m.subject, m.header_message_id, m.raw_size, m.stored_size, m.sha256, m.spam,
-    m.shelf"""
+    m.shelf, EXISTS (SELECT FROM brought_back b WHERE b.customer_id = m.customer_id
+                     AND b.message_id = m.message_id)"""
 
 _GET = f"SELECT {COLUMNS} FROM message m WHERE customer_id = %s AND message_id = %s"
 
@@ -381,8 +382,9 @@ def first_id(when: datetime) -> UUID:
 def read_message(row: Row) -> Message:
     """A row of `COLUMNS`."""
     (customer, id_, received_at, sender, recipients, header_from, header_to, subject, message_id,
-     raw, stored, sha256, spam, shelf) = row  # fmt: skip
+     raw, stored, sha256, spam, shelf, brought_back) = row  # fmt: skip
     return Message(
         customer, UUID(id_), received_at.astimezone(UTC), sender, tuple(recipients), header_from,
         header_to, subject, message_id, raw, stored, bytes(sha256), spam, _SHELVES[shelf],
+        brought_back,
     )  # fmt: skip

@@ -23,6 +23,9 @@ _SHOWN = 3
 """Ids that are shown of one act on many messages."""
 
 ACTS = {
+    Act.ARCHIVIST_ASKED: N_("Demande à l'archiviste"),
+    Act.ARCHIVIST_GRANTED: N_("Demande à l'archiviste accordée"),
+    Act.ARCHIVIST_REFUSED: N_("Demande à l'archiviste refusée"),
     Act.SIGNED_IN: N_("Connexion"),
     Act.PASSWORD_GIVEN: N_("Mot de passe donné, code attendu"),
     Act.SIGN_IN_FAILED: N_("Connexion refusée"),

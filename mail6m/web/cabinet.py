@@ -143,11 +143,11 @@ class CabinetPages:
         results = await self._cabinet.search(visit.customer, wanted, rows, before)
 
         def address(ahead: int, last: UUID) -> str:
-            return _search_path({**asked, "page": str(number + ahead), "avant": str(last)})
+            return search_path({**asked, "page": str(number + ahead), "avant": str(last)})
 
         nexts = [address(ahead, last) for ahead, last in enumerate(results.nexts, 1)]
         values["results"] = results
-        values["pager"] = followed(number, _search_path(asked), nexts)
+        values["pager"] = followed(number, search_path(asked), nexts)
         return Html("search.html", values)
 
     @page("/details")
@@ -234,7 +234,8 @@ def _last(deliveries: list[Delivery]) -> list[Delivery]:
     return [delivery for delivery in deliveries if delivery.queued_at == last]
 
 
-def _search_path(asked: dict[str, str]) -> str:
+def search_path(asked: dict[str, str]) -> str:
+    """The address of a search, by what is filled in."""
     return "/recherche?" + urlencode({name: value for name, value in asked.items() if value})
 
 

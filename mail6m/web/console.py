@@ -17,6 +17,7 @@ from mail6m.directory import Directory
 from mail6m.domains import Declarations, Resolver
 from mail6m.letters import Letters
 from mail6m.seal import Keyring
+from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
 from mail6m.shelves.plans import PlanChanges
@@ -75,6 +76,7 @@ class Parts:
     directory: Directory
     cabinet: Cabinet
     cellar: Cellar
+    archivist: Archivist
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
@@ -128,7 +130,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.domains,
             parts.mx_names,
         ),
-        CellarPages(parts.cellar),
+        CellarPages(parts.cellar, parts.archivist),
         QueuePages(parts.deliveries),
         DomainPages(declarations, trial, audit, parts.mx_names),
         WhitelistPages(Whitelist(parts.pool)),

@@ -110,6 +110,23 @@ class Stage:
             (company.number,),
         )
 
+    def archivist(self, company: Company) -> None:
+        """Requests in every state; what was granted is back in the cabinet."""
+        rows = self.sql(
+            "INSERT INTO archivist_request"
+            " (customer_id, account, sender, recipient, subject, since, reason)"
+            " SELECT %s, %s, sender, recipient, subject, since::timestamptz, reason FROM"
+            " (VALUES ('', 'service1@', '', NULL, 'Le garagiste ne retrouve plus sa facture.'),"
+            "  ('belga.com', 'compta', '', '2005-07-01 9:30', 'Litige avec un client'),"
+            "  ('', 'celine@', 'notes de frais', NULL, 'Contrôle fiscal'))"
+            " AS v (sender, recipient, subject, since, reason) RETURNING request_id",
+            (company.number, company.email),
+        )
+        (granted,), (refused,), _ = rows
+        self.server.command("archivist", "grant", "--id", str(granted))
+        because = "De ces dates, la cave n'a plus rien : le DVD TCWGR3 vous a été envoyé."
+        self.server.command("archivist", "refuse", "--id", str(refused), "--because", because)
+
     def received(self, recipient: str, count: int = 1) -> list[Mail]:
         """What the machine has got for somebody, once it is so much."""
 

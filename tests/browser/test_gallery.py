@@ -188,6 +188,10 @@ SCENES = [
     Scene("cave-vide", "", "newcomer", at("/cave")),
     Scene("cave", "/cave", "hoarder", at("/cave")),
     Scene("cave-en-anglais", "", "hoarder english", at("/cave")),
+    Scene("archiviste", "/cave/archiviste", "hoarder", at("/cave/archiviste")),
+    Scene("archiviste-faux", "", "newcomer", sent("/cave/archiviste", "Demander", until="hier")),
+    Scene("archiviste-lecteur", "", "hoarder reader", at("/cave/archiviste")),
+    Scene("meuble-rapportes", "", "hoarder", at("/meuble")),
     Scene("file-attente", "", "waiting", at("/file")),
     Scene("file-attente-lecteur", "", "waiting reader", at("/file")),
     Scene("domaines-aucun", "", "newcomer", at("/domaines")),
@@ -275,7 +279,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.post(ordinary(4, waiting.domain))
     hoarder = stage.company("Caviste", "cave.test")
     stage.send(ordinary(12, hoarder.domain))
-    stage.overflow(hoarder, 3)
+    stage.overflow(hoarder, 6)
+    stage.archivist(hoarder)
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -287,6 +292,7 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "newcomer": open_window(stage.company("Nouveau").email),
             "careful": open_window(careful.email),
             "hoarder": open_window(hoarder.email),
+            "hoarder reader": open_window(stage.reader(hoarder)),
             "hoarder english": open_window(hoarder.email, locale="en-GB"),
             "halfway": open_window(),
             "waiting": open_window(waiting.email),

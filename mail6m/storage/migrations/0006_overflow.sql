@@ -93,6 +93,14 @@ CREATE TABLE departed (
     PRIMARY KEY (customer_id, fate)
 );
 
+-- What the archivist has brought back to the cabinet, where it is: it is not shed again until then.
+CREATE TABLE brought_back (
+    customer_id integer NOT NULL,
+    message_id uuid NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (customer_id, message_id)
+);
+
 -- As before, and those that stood on a shelf are counted.
 CREATE OR REPLACE FUNCTION delete_messages(customer integer, ids uuid[]) RETURNS bigint
 LANGUAGE plpgsql AS
@@ -129,6 +137,7 @@ BEGIN
     DELETE FROM body WHERE customer_id = customer AND message_id = ANY (ids);
     DELETE FROM delivery WHERE customer_id = customer AND message_id = ANY (ids);
     DELETE FROM search_entry WHERE customer_id = customer AND message_id = ANY (ids);
+    DELETE FROM brought_back WHERE customer_id = customer AND message_id = ANY (ids);
     RETURN deleted;
 END
 $$;
@@ -155,10 +164,53 @@ BEGIN
 END
 $$;
 
+-- Put messages from one shelf on another, with their entries and in the counters of both: how many they
+-- were. For whoever has the lock of the catalogue. The counters have slot 2 for moves alone, so that no
+-- arrival waits for one.
+CREATE FUNCTION put_on_shelf(customer integer, ids uuid[], from_shelf smallint, to_shelf smallint)
+RETURNS bigint LANGUAGE plpgsql AS
+$$
+DECLARE
+    moved bigint;
+BEGIN
+    WITH taken AS (
+        UPDATE message SET shelf = to_shelf
+        WHERE customer_id = customer AND message_id = ANY (ids) AND shelf = from_shelf
+        RETURNING message_id, stored_size, raw_size
+    ), entries AS (
+        UPDATE search_entry SET shelf = to_shelf
+        WHERE customer_id = customer AND shelf = from_shelf AND message_id = ANY (ids)
+    ), ways (side, sign) AS (
+        VALUES (from_shelf, -1), (to_shelf, 1)
+    ), counts AS (
+        INSERT INTO shelf_count AS c (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
+        SELECT customer, side, day, 2, sign * messages, sign * bytes, sign * raw_bytes
+        FROM ways, (SELECT day_of(message_id) AS day, count(*) AS messages,
+                           sum(stored_size) AS bytes, sum(raw_size) AS raw_bytes
+                    FROM taken GROUP BY day_of(message_id)) AS days
+        ORDER BY side, day
+        ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
+        SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
+            raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes
+    ), minutes AS (
+        INSERT INTO minute_count AS c (customer_id, shelf, minute, slot, messages)
+        SELECT customer, side, minute, 2, sign * messages
+        FROM ways, (SELECT minute_of(message_id) AS minute, count(*) AS messages
+                    FROM taken GROUP BY minute_of(message_id)) AS each_minute
+        ORDER BY side, minute
+        ON CONFLICT (customer_id, shelf, minute, slot) DO UPDATE
+        SET messages = c.messages + EXCLUDED.messages
+    )
+    SELECT count(*) INTO moved FROM taken;
+    RETURN moved;
+END
+$$;
+
 -- Move the oldest messages of a cabinet to the cellar while it holds more than it may, at most so
 -- many, in order of arrival: how many have moved, and how much room there is now (none: less than
--- nothing). What moves, and what is counted, is one transaction. Whoever else moves, deletes or
--- indexes waits for its end; an arrival does not, since the counters have a slot for moves alone.
+-- nothing). What has been brought back stays until its time is over, and has no part in where the oldest
+-- is looked for: between it and the others there may be a whole cellar. What moves, and what is counted, is one transaction; whoever else moves, deletes or
+-- indexes waits for its end.
 CREATE FUNCTION shed(customer integer, most integer, OUT moved integer, OUT room bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashagg = off
@@ -178,48 +230,34 @@ BEGIN
         RETURN;
     END IF;
     SELECT minute INTO oldest FROM minute_count WHERE customer_id = customer AND shelf = 0
-    GROUP BY minute HAVING sum(messages) > 0 ORDER BY minute LIMIT 1;
+    GROUP BY minute HAVING sum(messages) > (
+        SELECT count(*) FROM brought_back b
+        WHERE b.customer_id = customer
+          AND b.message_id >= first_id(minute * 60000::bigint)
+          AND b.message_id < first_id((minute + 1) * 60000::bigint))
+    ORDER BY minute LIMIT 1;
     SELECT array_agg(message_id ORDER BY message_id), sum(stored_size) INTO ids, freed FROM (
         SELECT message_id, stored_size,
                sum(stored_size) OVER (ORDER BY message_id) - stored_size AS before
-        FROM (SELECT message_id, stored_size FROM message
-              WHERE customer_id = customer AND shelf = 0
-                AND message_id >= first_id(oldest * 60000::bigint)
+        FROM ((SELECT m.message_id, m.stored_size FROM brought_back b
+               JOIN message m ON m.customer_id = customer AND m.message_id = b.message_id
+               WHERE b.customer_id = customer AND b.until <= now()
+               ORDER BY b.message_id LIMIT most)
+              UNION ALL
+              (SELECT message_id, stored_size FROM message m
+               WHERE customer_id = customer AND shelf = 0
+                 AND message_id >= first_id(oldest * 60000::bigint)
+                 AND NOT EXISTS (SELECT 1 FROM brought_back b
+                                 WHERE b.customer_id = customer AND b.message_id = m.message_id)
+               ORDER BY message_id LIMIT most)
               ORDER BY message_id LIMIT most) AS first_come) AS summed
     WHERE before < -room;
     IF ids IS NULL THEN
         RETURN;
     END IF;
-    WITH taken AS (
-        UPDATE message SET shelf = 1
-        WHERE customer_id = customer AND message_id = ANY (ids)
-        RETURNING message_id, stored_size, raw_size
-    ), entries AS (
-        UPDATE search_entry SET shelf = 1
-        WHERE customer_id = customer AND shelf = 0 AND message_id = ANY (ids)
-    ), ways (to_shelf, sign) AS (
-        VALUES (0::smallint, -1), (1::smallint, 1)
-    ), counts AS (
-        INSERT INTO shelf_count AS c (customer_id, shelf, day, slot, messages, bytes, raw_bytes)
-        SELECT customer, to_shelf, day, 2, sign * messages, sign * bytes, sign * raw_bytes
-        FROM ways, (SELECT day_of(message_id) AS day, count(*) AS messages,
-                           sum(stored_size) AS bytes, sum(raw_size) AS raw_bytes
-                    FROM taken GROUP BY day_of(message_id)) AS days
-        ORDER BY to_shelf, day
-        ON CONFLICT (customer_id, shelf, day, slot) DO UPDATE
-        SET messages = c.messages + EXCLUDED.messages, bytes = c.bytes + EXCLUDED.bytes,
-            raw_bytes = c.raw_bytes + EXCLUDED.raw_bytes
-    ), minutes AS (
-        INSERT INTO minute_count AS c (customer_id, shelf, minute, slot, messages)
-        SELECT customer, to_shelf, minute, 2, sign * messages
-        FROM ways, (SELECT minute_of(message_id) AS minute, count(*) AS messages
-                    FROM taken GROUP BY minute_of(message_id)) AS each_minute
-        ORDER BY to_shelf, minute
-        ON CONFLICT (customer_id, shelf, minute, slot) DO UPDATE
-        SET messages = c.messages + EXCLUDED.messages
-    )
-    SELECT count(*) INTO moved FROM taken;
+    moved := put_on_shelf(customer, ids, 0::smallint, 1::smallint);
     room := room + freed;
+    DELETE FROM brought_back WHERE customer_id = customer AND message_id = ANY (ids);
     PERFORM forget_zeros(customer, 0::smallint, minute_of(ids[cardinality(ids)]));
 END
 $$;
