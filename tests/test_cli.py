@@ -550,6 +550,43 @@ def queue(site: Site, home: Home, *words: str) -> list[dict[str, Any]]:
     return rows
 
 
+def test_the_shelves(site: Site, home: Home) -> None:
+    """A full cabinet is swept, its cellar shown, and what a customer asks for is granted once."""
+    for number in range(4):
+        site.receive(LETTER + bytes([number]), f"marie@{home.domain}")
+    size = site.json("customer", "show", str(home.number))["cabinet_bytes"]
+    resize = "UPDATE customer SET capacity = %s WHERE customer_id = %s"
+    ask(site.dsn, resize, size * 6 // 10, home.number)
+    assert site.json("shelves", "sweep") == {"plans_changed": 0, "moved_to_cellar": 2}
+    cellar = site.json("cellar", "show", "--customer", str(home.number))
+    assert (cellar["messages"], cellar["departed"]) == (2, {})
+    assert cellar["first_received_at"] <= cellar["last_received_at"]
+    ask(site.dsn, resize, 10**9, home.number)
+    wish = (
+        "INSERT INTO archivist_request VALUES (%s, DEFAULT, DEFAULT, 'm@x', '', '', %s, {}, 'ok')"
+    )
+    ask(site.dsn, wish.format("NULL, NULL"), home.number, "devis")
+    ask(site.dsn, wish.format("NULL, now()"), home.number, "")
+    of = ("archivist", "list", "--customer", str(home.number))
+    waiting = site.json(*of)
+    assert [(one["matches"], one["too_many"], one["state"]) for one in waiting] == [
+        (2, False, "waiting"),
+        (2, False, "waiting"),
+    ]
+    second, first = (str(one["id"]) for one in waiting)
+    assert site.json("archivist", "grant", "--id", first) == {"id": int(first), "count": 2}
+    assert "nothing in the cellar" in site.refusal("archivist", "grant", "--id", second)
+    refuse = ("archivist", "refuse", "--id", second, "--because", "Rien")
+    assert site.json(*refuse) == {"id": int(second)}
+    assert "decided already" in site.refusal(*refuse)
+    assert site.json(*of) == []
+    decided = [
+        (one["state"], one["brought_back"], one["answer"]) for one in site.json(*of, "--all")
+    ]
+    assert decided == [("refused", None, "Rien"), ("granted", 2, "")]
+    assert site.json("cellar", "show", "--customer", str(home.number))["messages"] == 0
+
+
 def test_the_queue(site: Site, home: Home) -> None:
     """A row for each recipient, by customer, by domain and by host."""
     id_ = site.receive(LETTER, f"marie@{home.domain}", f"paul@{home.domain}")
