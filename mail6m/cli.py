@@ -28,11 +28,14 @@ from mail6m.model import HOUSE, Act, Customer, Delivery, Domain, Message, Plan, 
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
+from mail6m.shelves.disc.layout import DiscError
+from mail6m.shelves.disc.names import is_serial
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.archivist import Request
 from mail6m.storage.audit import By
 from mail6m.storage.deliveries import read_delivery_id
+from mail6m.storage.discs import Disc
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
@@ -91,7 +94,7 @@ class _Wrong(Exception):
     """An argument that cannot be used."""
 
 
-_EXPECTED = (StorageError, SettingsError, EmbeddedError, SealError, _Wrong)
+_EXPECTED = (StorageError, SettingsError, EmbeddedError, SealError, DiscError, OSError, _Wrong)
 
 
 # What each command does; each returns what ``--json`` prints
@@ -274,9 +277,8 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
 
 
 async def shelves_sweep(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
-    """Do now what time does: plans that are due, and mail of full cabinets to the cellar."""
-    plans = await foundation.plan_changes.apply()
-    return {"plans_changed": plans, "moved_to_cellar": await foundation.overflow.sweep()}
+    """Do now what time does: plans that are due, overflow, offers, destruction."""
+    return (await foundation.sweep.all())._asdict()
 
 
 async def cellar_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -314,6 +316,62 @@ async def archivist_refuse(foundation: Foundation, options: argparse.Namespace) 
     """What was asked for stays in the cellar."""
     await foundation.archivist.refuse(*_OPERATOR, options.id, options.because)
     return {"id": options.id}
+
+
+async def disc_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
+    """Discs, and what has become of them."""
+    return [_disc(disc) for disc in await foundation.discs.all(options.customer)]
+
+
+async def disc_accept(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """The disc that a customer is offered is ordered."""
+    serial = await foundation.disc_life.answer(_operator(options.customer), True)
+    return {"serial": serial}
+
+
+async def disc_refuse(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """The disc that a customer is offered is not wanted."""
+    serial = await foundation.disc_life.answer(_operator(options.customer), False)
+    return {"serial": serial}
+
+
+async def disc_write(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """An ordered disc's image is made and checked; then its messages leave the cellar."""
+    progress = _Percent() if sys.stderr.isatty() else lambda part: None
+    disc = await foundation.disc_life.write(*_OPERATOR, options.serial, progress)
+    return _disc(disc)
+
+
+class _Percent:
+    """How far something is, for somebody who looks on."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, part: float) -> None:
+        """So much of 1 is done."""
+        if (percent := int(100 * part)) != self._shown:
+            self._shown = percent
+            print(f"\r{percent} %", end="\n" if percent == 100 else "", file=sys.stderr, flush=True)
+
+
+async def disc_verify(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A disc's image is read, and every file compared with its manifest."""
+    checked = await foundation.disc_life.verify(options.serial)
+    return {"serial": options.serial, "files": checked.files, "bytes": checked.bytes}
+
+
+async def disc_ship(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A disc is on its way, for the first time or again."""
+    await foundation.disc_life.ship(*_OPERATOR, options.serial)
+    return {"serial": options.serial}
+
+
+async def disc_receive(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A disc has arrived: its image is destroyed."""
+    disc = await foundation.discs.get(options.serial)
+    await foundation.disc_life.receive(_operator(disc.customer), options.serial)
+    return {"serial": options.serial}
 
 
 async def status(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -423,6 +481,27 @@ async def _request(foundation: Foundation, request: Request) -> dict[str, Any]:
         "decided_at": _time_or_none(request.decided_at),
         "answer": request.answer,
         "brought_back": request.messages,
+    }
+
+
+def _disc(disc: Disc) -> dict[str, Any]:
+    return {
+        "serial": disc.serial,
+        "customer": disc.customer,
+        "state": disc.state,
+        "progress": round(disc.progress, 3),
+        "messages": disc.messages,
+        "left_out": disc.left_out,
+        "image_bytes": disc.image_size,
+        "manifest_sha256": disc.manifest_sha256.hex() if disc.manifest_sha256 else None,
+        "first_received_at": _time_or_none(disc.first_at),
+        "last_received_at": _time_or_none(disc.last_at),
+        "offered_at": _time(disc.offered_at),
+        "answered_at": _time_or_none(disc.answered_at),
+        "written_at": _time_or_none(disc.written_at),
+        "shipped_at": _time_or_none(disc.shipped_at),
+        "received_at": _time_or_none(disc.received_at),
+        "destroyed_at": _time_or_none(disc.destroyed_at),
     }
 
 
@@ -560,6 +639,20 @@ def parser() -> argparse.ArgumentParser:
     one = verb(archivist, "refuse", archivist_refuse)
     one.add_argument("--id", type=_number, required=True)
     one.add_argument("--because", default="", metavar="TEXT", help="the customer reads it")
+    disc = verbs("disc", "discs, from the offer to the destruction")
+    verb(disc, "list", disc_list).add_argument("--customer", type=_number, metavar="N")
+    answers: tuple[tuple[str, Command], ...] = (("accept", disc_accept), ("refuse", disc_refuse))
+    for name, command in answers:
+        one = verb(disc, name, command)
+        one.add_argument("--customer", type=_number, required=True, metavar="N")
+    steps: tuple[tuple[str, Command], ...] = (
+        ("write", disc_write),
+        ("verify", disc_verify),
+        ("ship", disc_ship),
+        ("receive", disc_receive),
+    )
+    for name, command in steps:
+        verb(disc, name, command).add_argument("serial", type=_serial, metavar="SERIAL")
     top.add_argument("--disc-capacity", metavar="BYTES", help="the server's --disc-capacity")
     verb(nouns, "status", status)
     return top
@@ -607,6 +700,12 @@ def _number(value: str) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) >= 1 << 31:
         raise argparse.ArgumentTypeError(f"{value!r} is no such number")
     return int(value)
+
+
+def _serial(value: str) -> str:
+    if not is_serial(value.upper()):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a disc's serial number, like TCWGR3")
+    return value.upper()
 
 
 def _positive(value: str) -> int:

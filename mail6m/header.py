@@ -265,3 +265,12 @@ def _text(raw: bytes, codec: str = "utf_8") -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("cp1252" if sound.isascii() else codec, "replace")
+
+
+def address_in(mailbox: str) -> str:
+    """The address out of a mailbox such as ``Anne <anne@example.org>``; if there is none, all."""
+    named = _ADDRESS.search(mailbox)
+    return named[1] if named else mailbox
+
+
+_ADDRESS = re.compile(r"<([^<>]+)>\s*$")

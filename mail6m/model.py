@@ -101,11 +101,15 @@ class Reply(NamedTuple):
 
 
 class Shelf(enum.IntEnum):
-    """Where a message stands. `TRANSIT` is mail of Mail6M's own: kept only until it is gone."""
+    """Where a message stands. `TRANSIT` is mail of Mail6M's own: kept only until it is gone.
+
+    `DISC` is what has been written to a disc, and is erased a moment later.
+    """
 
     CABINET = 0
     CELLAR = 1
     TRANSIT = 2
+    DISC = 3
 
 
 class State(enum.IntEnum):
@@ -196,6 +200,13 @@ class Act(enum.StrEnum):
     ARCHIVIST_ASKED = "archivist asked"
     ARCHIVIST_GRANTED = "archivist's request granted"
     ARCHIVIST_REFUSED = "archivist's request refused"
+    DISC_OFFERED = "disc offered"
+    DISC_ORDERED = "disc ordered"
+    DISC_REFUSED = "disc refused"
+    DISC_WRITTEN = "disc written"
+    DISC_SHIPPED = "disc shipped"
+    DISC_RECEIVED = "disc received"
+    DISC_DESTROYED = "disc destroyed"
 
 
 class TlsPolicy(enum.StrEnum):

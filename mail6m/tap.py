@@ -49,9 +49,11 @@ from mail6m.settings import Settings, SettingsError
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
+from mail6m.shelves.sweep import Sweep
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
@@ -59,6 +61,7 @@ from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
 from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.discs import Discs
 from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import Embedded, EmbeddedError
@@ -66,6 +69,7 @@ from mail6m.storage.errors import Refused, StorageError
 from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
+from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
 from mail6m.tls import Certificates
@@ -294,7 +298,22 @@ class Foundation:
         self.archivist = Archivist(
             Requests(self.console_pool), self.catalogue, self.indexer, self.customers
         )
-        self.plan_changes = PlanChanges(Plans(self.pool), _now)
+        self.discs = Discs(self.console_pool)
+        self.disc_life = DiscLife(
+            self.discs,
+            self.shelves,
+            self.customers,
+            PreferencesTable(self.console_pool),
+            self.directory,
+            data / "discs",
+            self.dsn,
+            self.settings.disc_capacity,
+            deferToThread,
+            self.reactor,
+            _now,
+        )
+        plans = PlanChanges(Plans(self.pool), _now)
+        self.sweep = Sweep(plans, self.overflow, self.disc_life)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -473,7 +492,7 @@ class Mail6M(Service):
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
-        self._calendar = LoopingCall(lambda: ensureDeferred(self._change_plans()))
+        self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
         self._calendar.start(60.0)
         web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
@@ -506,6 +525,8 @@ class Mail6M(Service):
                 cabinet=foundation.cabinet,
                 cellar=foundation.cellar,
                 archivist=foundation.archivist,
+                discs=foundation.discs,
+                disc_life=foundation.disc_life,
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
                 resolver=createResolver(),
@@ -569,12 +590,12 @@ class Mail6M(Service):
             except Exception as error:  # noqa: BLE001 - the next second may fare better
                 self.log.error("the embedded database does not start: {error}", error=error)
 
-    async def _change_plans(self) -> None:
-        """Change the cabinets whose day has come."""
+    async def _let_time_pass(self) -> None:
+        """Do what is due of the shelves."""
         try:
-            await self._foundation.plan_changes.apply()
+            await self._foundation.sweep.all()
         except Exception as error:  # noqa: BLE001 - the next minute may fare better
-            self.log.warn("plans wait to be changed: {error}", error=error)
+            self.log.warn("the shelves wait to be swept: {error}", error=error)
 
     async def _health(self) -> dict[str, Any]:
         try:

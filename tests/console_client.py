@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from html import unescape
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.names.error import DNSNameError
 
 from mail6m.access.signin import new_token, token_hash
@@ -32,13 +33,17 @@ from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.disc.names import new_serial
+from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.indexer import Indexer
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
+from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
 from mail6m.web.app import Web
@@ -131,6 +136,7 @@ def listening(
         keyring, domains, customers = Keyring(MASTER), Domains(pool), Customers(pool)
         catalogue, archive = Catalogue(pool), Archive(pool, dsn, 10.0)
         indexer, letterbox = Indexer(reactor, catalogue), Letterbox()
+        directory = Directory(reactor, domains, customers, keyring, "mail6m.test", None)
         available: dict[str, Any] = {
             "pool": pool,
             "reactor": reactor,
@@ -139,10 +145,24 @@ def listening(
             "domains": domains,
             "archive": archive,
             "deliveries": Deliveries(pool),
-            "directory": Directory(reactor, domains, customers, keyring, "mail6m.test", None),
+            "directory": directory,
             "cabinet": Cabinet(catalogue, indexer),
             "cellar": Cellar(Shelves(pool), customers, 4_700_000_000, lambda: datetime.now(UTC)),
             "archivist": Archivist(Requests(pool), catalogue, indexer, customers),
+            "discs": Discs(pool),
+            "disc_life": DiscLife(
+                Discs(pool),
+                Shelves(pool),
+                customers,
+                PreferencesTable(pool),
+                directory,
+                Path("/nonexistent"),
+                dsn,
+                4_700_000_000,
+                deferToThread,
+                reactor,
+                lambda: datetime.now(UTC),
+            ),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Nowhere(),
@@ -348,6 +368,8 @@ class House:
     """A session of the administrator's that nobody uses."""
     letter: str
     """The token of a letter to the reader."""
+    disc: str
+    """The serial number of one that is on its way."""
     messages: list[UUID]
     deliveries: list[str] = field(default_factory=list)
     """As `Delivery.id` writes them."""
@@ -440,6 +462,13 @@ def new_house(at: Console) -> House:
         f"451 reponse-{word}",
         number,
     )
+    disc = new_serial()
+    at.ask(
+        "INSERT INTO disc (customer_id, serial, state, written_at, shipped_at, messages, first_at,"
+        " last_at, image_size, manifest_sha256)"
+        " VALUES (%s, %s, 'shipped', now(), now(), 7, now(), now(), 4096, %s)",
+        *(number, disc, token_hash(disc)),
+    )
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -448,14 +477,14 @@ def new_house(at: Console) -> House:
     )
     at.catch_up()
     return House(
-        word, number, company, domain, claim, listed, *accounts, *emails, session, letter,
+        word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
             company, *emails, listed, claim, f"jeton-{word}", f"objet-{word}", f"nom-{word}",
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 
@@ -534,6 +563,11 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "GET /cave": lambda _: Sample(),
     "GET /cave/archiviste": lambda _: Sample(),
+    "GET /dvd": lambda _: Sample(),
+    "GET /dvd/<serial>": lambda h: Sample({"serial": h.disc}, foreign=404),
+    "POST /dvd/commander": lambda _: Sample(idle=True),
+    "POST /dvd/refuser": lambda _: Sample(fields=[("sur", "oui")], idle=True),
+    "POST /dvd/<serial>/recu": lambda h: Sample({"serial": h.disc}, [("sur", "oui")], foreign=404),
     "POST /cave/archiviste": lambda h: Sample(
         fields=[("subject", f"sujet {h.word}"), ("since", "2005-07-01"), ("reason", "Litige")]
     ),

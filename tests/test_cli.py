@@ -557,7 +557,9 @@ def test_the_shelves(site: Site, home: Home) -> None:
     size = site.json("customer", "show", str(home.number))["cabinet_bytes"]
     resize = "UPDATE customer SET capacity = %s WHERE customer_id = %s"
     ask(site.dsn, resize, size * 6 // 10, home.number)
-    assert site.json("shelves", "sweep") == {"plans_changed": 0, "moved_to_cellar": 2}
+    swept = site.json("shelves", "sweep")
+    assert swept.pop("moved_to_cellar") == 2
+    assert set(swept.values()) == {0}
     cellar = site.json("cellar", "show", "--customer", str(home.number))
     assert (cellar["messages"], cellar["departed"]) == (2, {})
     assert cellar["first_received_at"] <= cellar["last_received_at"]

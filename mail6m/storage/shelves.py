@@ -37,6 +37,15 @@ FROM shelf_count
 WHERE customer_id = %(customer)s AND shelf IN (0, 1)
   AND day >= %(today)s - %(days)s AND day < %(today)s"""
 
+_CELLARS = """
+SELECT customer_id, sum(messages)::bigint, sum(raw_bytes)::bigint FROM shelf_count
+WHERE shelf = 1 GROUP BY customer_id HAVING sum(messages) > 0 ORDER BY customer_id"""
+
+_SECTORS = """
+SELECT coalesce(sum((raw_size + 2047) / 2048), 0)::bigint FROM message m
+WHERE customer_id = %s AND shelf = 1
+  AND (spam IS NOT TRUE OR (SELECT archive_spam FROM preferences p WHERE p.customer_id = %s))"""
+
 _DEPARTED = "SELECT fate, messages FROM departed WHERE customer_id = %s"
 
 
@@ -103,6 +112,17 @@ class Shelves:
         today = int(now.timestamp()) // 86_400
         parameters = {"customer": customer, "today": today, "days": days}
         return Arrivals(*(await self._pool.query(_LATELY, parameters))[0])
+
+    async def cellars(self) -> list[tuple[int, int, int]]:
+        """Customers with mail in the cellar: how many messages, and how many bytes as received."""
+        return [
+            (customer, messages, raw)
+            for customer, messages, raw in await self._pool.query(_CELLARS)
+        ]
+
+    async def sectors_in_cellar(self, customer: int) -> int:
+        """Sectors of 2,048 bytes that the contents of a cellar would take on discs."""
+        return int((await self._pool.query(_SECTORS, (customer, customer)))[0][0])
 
     async def departed(self, customer: int) -> dict[str, int]:
         """How many messages have left the shelves for good, by their fate."""

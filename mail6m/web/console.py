@@ -20,6 +20,7 @@ from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Accounts
@@ -27,6 +28,7 @@ from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
 from mail6m.storage.deliveries import Deliveries
+from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
@@ -38,6 +40,7 @@ from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
 from mail6m.web.cabinet import CabinetPages
 from mail6m.web.cellar import CellarPages
+from mail6m.web.discs import DiscPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
@@ -55,6 +58,7 @@ PAGES: tuple[type, ...] = (
     AccountPages,
     CabinetPages,
     CellarPages,
+    DiscPages,
     QueuePages,
     DomainPages,
     WhitelistPages,
@@ -77,6 +81,8 @@ class Parts:
     cabinet: Cabinet
     cellar: Cellar
     archivist: Archivist
+    discs: Discs
+    disc_life: DiscLife
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
@@ -131,6 +137,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.mx_names,
         ),
         CellarPages(parts.cellar, parts.archivist),
+        DiscPages(parts.discs, parts.disc_life),
         QueuePages(parts.deliveries),
         DomainPages(declarations, trial, audit, parts.mx_names),
         WhitelistPages(Whitelist(parts.pool)),

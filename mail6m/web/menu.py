@@ -28,6 +28,7 @@ MENU = (
     Entry("/meuble", N_("Meuble"), "cabinet", 0),
     Entry("/recherche", N_("Recherche"), "search", 0),
     Entry("/cave", N_("La cave"), "cellar", 0),
+    Entry("/dvd", N_("DVD"), "disc", 0),
     Entry("/file", N_("File d'attente"), "queue", 0),
     Entry("/domaines", N_("Domaines"), "domain", 1),
     Entry("/liste-blanche", N_("Liste blanche"), "whitelist", 1),

@@ -13,6 +13,7 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
 from mail6m.web.menu import MENU
@@ -20,7 +21,6 @@ from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 
 _MENU = [list(lines) for _, lines in groupby(MENU, key=lambda line: line.group)]
-_ADDRESS = re.compile(r"<([^<>]+)>\s*$")
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
@@ -78,8 +78,7 @@ class Renderer:
 
 def sender(message: Message) -> str:
     """The address that a message is from: the header's, as people know it, else the envelope's."""
-    named = _ADDRESS.search(message.header_from)
-    return (named[1] if named else message.header_from) or message.sender
+    return address_in(message.header_from) or message.sender
 
 
 class _Texts:

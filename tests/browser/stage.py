@@ -14,6 +14,7 @@ import psycopg2
 import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
+from mail6m.shelves.disc.names import new_serial
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
 from tests.scripted_peer import Mail, Peer
@@ -126,6 +127,25 @@ class Stage:
         self.server.command("archivist", "grant", "--id", str(granted))
         because = "De ces dates, la cave n'a plus rien : le DVD TCWGR3 vous a été envoyé."
         self.server.command("archivist", "refuse", "--id", str(refused), "--because", because)
+
+    def discs(self, company: Company, *states: str) -> None:
+        """A disc in each of these states; the ones on the brochure among them."""
+        serials = {"shipped": "TCWGR3", "destroyed": "BWTKKB"} if "shipped" in states else {}
+        for state in states:
+            serial = serials.get(state, new_serial())
+            there = state in ("written", "shipped", "destroyed")
+            self.sql(
+                "INSERT INTO disc (customer_id, serial, state, progress, written_at, shipped_at,"
+                " received_at, destroyed_at, messages, first_at, last_at, image_size,"
+                " manifest_sha256) SELECT %(customer)s, %(serial)s, %(state)s, 0.42,"
+                " CASE WHEN %(there)s THEN now() - interval '3 minutes' END,"
+                " CASE WHEN %(state)s IN ('shipped', 'destroyed') THEN now() END,"
+                " CASE WHEN %(state)s = 'destroyed' THEN now() END,"
+                " CASE WHEN %(state)s = 'destroyed' THEN now() END, 61234,"
+                " '2005-07-01 09:30+02', '2005-12-08 17:30+01', 4698765312,"
+                " CASE WHEN %(there)s THEN sha256('manifest') END",
+                {"customer": company.number, "serial": serial, "state": state, "there": there},
+            )
 
     def received(self, recipient: str, count: int = 1) -> list[Mail]:
         """What the machine has got for somebody, once it is so much."""

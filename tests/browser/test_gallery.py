@@ -191,6 +191,15 @@ SCENES = [
     Scene("archiviste", "/cave/archiviste", "hoarder", at("/cave/archiviste")),
     Scene("archiviste-faux", "", "newcomer", sent("/cave/archiviste", "Demander", until="hier")),
     Scene("archiviste-lecteur", "", "hoarder reader", at("/cave/archiviste")),
+    Scene("dvd", "/dvd", "hoarder", at("/dvd")),
+    Scene("dvd-commande", "", "careful", at("/dvd")),
+    Scene("dvd-aucun", "", "newcomer", at("/dvd")),
+    Scene("dvd-refuse", "", "waiting", at("/dvd")),
+    Scene("dvd-refuser", "", "hoarder", sent("/dvd", "Refuser")),
+    Scene("dvd-lecteur", "", "hoarder reader", at("/dvd")),
+    Scene("dvd-en-anglais", "", "hoarder english", at("/dvd")),
+    Scene("dvd-recu", "", "hoarder", sent("/dvd", "Reçu : TCWGR3")),
+    Scene("dvd-certificat", "/dvd/<serial>", "hoarder", at("/dvd/BWTKKB")),
     Scene("meuble-rapportes", "", "hoarder", at("/meuble")),
     Scene("file-attente", "", "waiting", at("/file")),
     Scene("file-attente-lecteur", "", "waiting reader", at("/file")),
@@ -281,6 +290,9 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.send(ordinary(12, hoarder.domain))
     stage.overflow(hoarder, 6)
     stage.archivist(hoarder)
+    stage.discs(hoarder, "offered", "written", "shipped", "destroyed")
+    stage.discs(careful, "ordered", "destroyed")
+    stage.discs(waiting, "refused")
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),

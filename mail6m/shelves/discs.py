@@ -1,0 +1,266 @@
+"""The life of a disc: offered, ordered, written, shipped, received, destroyed (brochure, IV)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mail6m.directory import Directory
+from mail6m.model import id_text
+from mail6m.seal import Key, Opening, SealError
+from mail6m.shelves.cellar import image_size
+from mail6m.shelves.disc.layout import SECTOR, DiscError
+from mail6m.shelves.disc.listing import Label
+from mail6m.shelves.disc.master import Mastered, Mastering, Progress, Wanted
+from mail6m.shelves.disc.names import new_serial
+from mail6m.shelves.disc.readback import Checked, check
+from mail6m.storage.audit import By
+from mail6m.storage.customers import Customers
+from mail6m.storage.discs import CellarReading, Disc, Discs, Written
+from mail6m.storage.errors import Refused, Unavailable
+from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.shelves import Shelves
+from mail6m.zones import zone_of
+
+TOLD = 2.0
+"""Seconds after which it is told how far the writing of a disc is."""
+KEPT = 60
+"""Days after which a disc that was sent is taken to have arrived."""
+PORTION = 500
+"""Messages that are erased at a time."""
+SURELY_LESS = 0.5
+"""Of a disc: what is estimated to be less than that is not counted to the sector."""
+ACCOUNT = "mail6m"
+"""Who does what time does."""
+T = TypeVar("T")
+InThread = Callable[[Callable[[], T]], Deferred[T]]
+
+
+class DiscLife:
+    """What is done with discs."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        discs: Discs,
+        shelves: Shelves,
+        customers: Customers,
+        preferences: PreferencesTable,
+        directory: Directory,
+        folder: Path,
+        dsn: str,
+        capacity: int,
+        in_thread: InThread[Any],
+        clock: IReactorTime,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._discs = discs
+        self._shelves = shelves
+        self._customers = customers
+        self._preferences = preferences
+        self._directory = directory
+        self._folder = folder
+        self._dsn = dsn
+        self._capacity = capacity
+        self._in_thread = in_thread
+        self._clock = clock
+        self._now = now
+
+    def image(self, serial: str) -> Path:
+        """Where a disc's image is, if there is one."""
+        return self._folder / f"{serial}.iso"
+
+    # Offers
+
+    async def offer(self) -> int:
+        """Offer discs to those whose cellar fills one, and order them for subscribers; how many."""
+        count = 0
+        for customer in await self._nearly_full():
+            if await self._shelves.sectors_in_cellar(customer) * SECTOR < self._capacity:
+                continue
+            by = By(customer, ACCOUNT, "")
+            if not await self._discs.offer(by, new_serial()):
+                continue
+            count += 1
+            if (await self._preferences.get(customer)).disc_subscription:
+                await self._discs.answer(by, True)
+        return count
+
+    async def answer(self, by: By, accepted: bool) -> str:
+        """Order or refuse what is offered; its serial number. Raises `Refused`.
+
+        Whoever has refused the last one may order after all.
+        """
+        serial = await self._discs.answer(by, accepted)
+        if serial is None and accepted:
+            another = new_serial()
+            serial = another if await self._discs.order_anyway(by, another) else None
+        if serial is None:
+            raise Refused(f"no disc is offered to customer {by.customer}")
+        return serial
+
+    async def thin(self) -> int:
+        """Destroy the oldest mail of cellars whose disc was refused, as far as it is too much."""
+        total = 0
+        for customer in await self._nearly_full():
+            while thinned := await self._discs.thin(customer, self._capacity, PORTION):
+                total += thinned
+        return total
+
+    async def _nearly_full(self) -> list[int]:
+        """Customers whose cellar may fill a disc."""
+        return [
+            customer
+            for customer, messages, raw_bytes in await self._shelves.cellars()
+            if image_size(messages, raw_bytes) >= SURELY_LESS * self._capacity
+        ]
+
+    # Writing
+
+    async def write(self, account: str, client: str, serial: str, progress: Progress) -> Disc:
+        """Write an ordered disc's image, check it, and take its messages out of the cellar.
+
+        Nothing has changed if that cannot be done, or the process dies: it can be begun anew.
+        Raises `Refused`, `Unavailable`, `DiscError`, `SealError`, and `OSError` on a full disk.
+        """
+        disc = await self._discs.get(serial)
+        if disc.state != "ordered":
+            raise Refused(f"disc {serial} is {disc.state}: only what is ordered is written")
+        company = (await self._customers.get(disc.customer)).company
+        preferences = await self._preferences.get(disc.customer)
+        zone = zone_of(preferences.time_zone)
+        key = await self._directory.key(disc.customer)
+        label = Label(serial, company, self._now().astimezone(zone))
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        mastering = Mastering(self._folder, label, self._capacity, zone)
+
+        said = [0.0]
+
+        def told(part: float) -> None:
+            said[0] = part
+            progress(part)
+
+        def make() -> Mastered:
+            cellar = CellarReading(self._dsn, disc.customer, serial)
+            try:
+                return mastering.make(
+                    cellar.messages(),
+                    lambda wanted: opened(key, wanted, cellar.bodies(wanted[0].id, wanted[-1].id)),
+                    told,
+                    archive_spam=preferences.archive_spam,
+                )
+            finally:
+                cellar.close()
+
+        teller = LoopingCall(lambda: ensureDeferred(self._tell(serial, said)))
+        teller.clock = self._clock
+        teller.start(TOLD, now=False)
+        try:
+            made: Mastered = await self._in_thread(make)
+        finally:
+            teller.stop()
+        if not await self._discs.leave(By(disc.customer, account, client), serial, _written(made)):
+            made.image.unlink()
+            raise Refused(f"the cellar has changed while disc {serial} was written: write it again")
+        await self.erase(disc.customer)
+        return await self._discs.get(serial)
+
+    async def _tell(self, serial: str, said: list[float]) -> None:
+        """Let the customer see how far the writing is."""
+        try:
+            await self._discs.progress(serial, said[0])
+        except Unavailable:
+            self.log.debug("how far disc {serial} is cannot be told now", serial=serial)
+
+    async def erase(self, customer: int) -> int:
+        """Erase what is on discs; how many messages there were. Can be begun anew."""
+        total = 0
+        while erased := await self._discs.erase(customer, PORTION):
+            total += erased
+        return total
+
+    async def erase_all(self) -> int:
+        """Finish what a process that died has left to be erased; how many messages."""
+        return sum([await self.erase(customer) for customer in await self._discs.to_erase()])
+
+    async def verify(self, serial: str) -> Checked:
+        """Read an image back, and compare it with its manifest. Raises `Refused` or `DiscError`."""
+        disc = await self._discs.get(serial)
+        image = self._image_of(disc)
+        checked: Checked = await self._in_thread(lambda: check(image, lambda _: None))
+        if bytes.fromhex(checked.manifest) != disc.manifest_sha256:
+            raise DiscError(f"the manifest of disc {serial} is not the one that was written")
+        return checked
+
+    # Afterwards
+
+    async def ship(self, account: str, client: str, serial: str) -> None:
+        """It is on its way, for the first time or again. Raises `Refused`."""
+        disc = await self._discs.get(serial)
+        self._image_of(disc)
+        if not await self._discs.ship(By(disc.customer, account, client), serial):
+            raise Refused(f"disc {serial} is {disc.state}")
+
+    async def receive(self, by: By, serial: str) -> None:
+        """It has arrived: its image is destroyed. Raises `Refused`."""
+        disc = await self._discs.get(serial)
+        if disc.customer != by.customer or not await self._discs.receive(by, serial):
+            raise Refused(f"disc {serial} is not on its way")
+        await self.destroy()
+
+    async def destroy(self) -> int:
+        """Destroy the images of those that have arrived, or were sent long ago; how many."""
+        count = 0
+        for disc in await self._discs.due(KEPT):
+            self.image(disc.serial).unlink(missing_ok=True)
+            count += await self._discs.destroyed(By(disc.customer, ACCOUNT, ""), disc.serial)
+        return count
+
+    def _image_of(self, disc: Disc) -> Path:
+        image = self.image(disc.serial)
+        if disc.state not in ("written", "shipped") or not image.exists():
+            raise Refused(f"there is no image of disc {disc.serial}: it is {disc.state}")
+        return image
+
+
+def opened(key: Key, wanted: list[Wanted], rows: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
+    """The contents of some messages, one behind the other, out of the sealed parts of more.
+
+    Both are in order. Raises `SealError` if a part is missing or is not as it was sealed, and
+    `DiscError` if a message has another size than when it came in.
+    """
+    of, part = next(rows, ("", b""))
+    for message in wanted:
+        name, size = id_text(message.id), 0
+        while of and of < name:
+            of, part = next(rows, ("", b""))
+        opening = Opening(key, message.id)
+        while not opening.complete:
+            if of != name:
+                raise SealError(f"parts of message {name} are missing")
+            for piece in opening.feed(part):
+                size += len(piece)
+                yield piece
+            of, part = next(rows, ("", b""))
+        if size != message.size:
+            raise DiscError(f"message {name} has {size} bytes, and had {message.size} at first")
+
+
+def _written(made: Mastered) -> Written:
+    load = made.load
+    assert load.first is not None
+    assert load.last is not None
+    messages: list[UUID] = [message.id for message in load.messages]
+    return Written(
+        messages, load.left_out, load.raw_bytes, load.first, load.last, made.size,
+        bytes.fromhex(made.manifest),
+    )  # fmt: skip

@@ -1,0 +1,42 @@
+"""What time does by itself: what is due is done, and what was left undone is finished."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mail6m.shelves.discs import DiscLife
+from mail6m.shelves.overflow import Overflow
+from mail6m.shelves.plans import PlanChanges
+
+
+class Swept(NamedTuple):
+    """How many there were of each."""
+
+    plans_changed: int
+    moved_to_cellar: int
+    discs_offered: int
+    messages_thinned: int
+    """Of cellars whose disc was refused."""
+    messages_erased: int
+    """Which are on discs."""
+    images_destroyed: int
+
+
+class Sweep:
+    """The periodic work of the shelves; whoever comes second at it finds nothing to do."""
+
+    def __init__(self, plans: PlanChanges, overflow: Overflow, discs: DiscLife) -> None:
+        self._plans = plans
+        self._overflow = overflow
+        self._discs = discs
+
+    async def all(self) -> Swept:
+        """Do all that is due. Raises `Unavailable`."""
+        return Swept(
+            await self._plans.apply(),
+            await self._overflow.sweep(),
+            await self._discs.offer(),
+            await self._discs.thin(),
+            await self._discs.erase_all(),
+            await self._discs.destroy(),
+        )
