@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.archive import archive
 from bench.console import console
+from bench.disc import disc
 from bench.figure import Figure, progress, table
 from bench.load import PROGRAMS, BenchError, require_programs
 from bench.memory import idle, memory
@@ -33,6 +34,7 @@ PARTS: dict[str, Part] = {
     "search": search,
     "console": console,
     "overflow": overflow,
+    "disc": disc,
 }
 
 

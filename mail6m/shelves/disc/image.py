@@ -5,7 +5,6 @@ Windows and macOS read the names of Joliet, Linux those of Rock Ridge; they are 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from pycdlib.dates import DirectoryRecordDate
 
 from mail6m.shelves.disc.contents import Contents
 from mail6m.shelves.disc.layout import SECTOR, sectors
+from mail6m.shelves.disc.output import Output
 
 BLOCK = 1 << 20
 """Bytes that are read and written at a time."""
@@ -69,14 +69,14 @@ class Image:
     def write(self, to: Path, pieces: Iterator[bytes], progress: Callable[[int], None]) -> None:
         """Write it, with the contents of the messages, and see that it is on the disk.
 
-        ``progress`` is told how many bytes there are. Raises `OSError` when there is no room, and
-        `DiscError` when there is not enough in ``pieces``.
+        ``progress`` is told how many bytes there are. Raises `OSError` when there is no room, which
+        is known before anything is written, and `DiscError` when there is not enough in ``pieces``.
         """
         self._contents.begin(pieces)
         with to.open("wb") as file:
-            self._iso.write_fp(file, blocksize=BLOCK, progress_cb=lambda done, _: progress(done))
-            file.flush()
-            os.fsync(file.fileno())
+            output = Output(file.fileno(), self.size)
+            self._iso.write_fp(output, blocksize=BLOCK, progress_cb=lambda done, _: progress(done))
+            output.finish()
         self._iso.close()
 
     def _add(self, path: str, when: datetime, add: Callable[[dict[str, str]], None]) -> None:

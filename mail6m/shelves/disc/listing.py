@@ -30,6 +30,7 @@ _COLUMNS = (
     "file", "received_at", "sender", "recipients", "from", "to", "subject", "message_id", "bytes",
     "sha256", "spam",
 )  # fmt: skip
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _LINE = 200
 """Bytes at the most that a file of the listing takes in the manifest."""
 
@@ -195,7 +196,7 @@ def _entry(listed: Listed) -> str:
     message, path, arrived = listed
     envelope = "" if message.sender in message.header_from else message.sender
     recipients = ", ".join(message.recipients)
-    return json.dumps(
+    return _JSON(
         [
             f"{arrived:%Y-%m-%d %H:%M:%S}",
             message.header_from or message.sender,
@@ -206,9 +207,7 @@ def _entry(listed: Listed) -> str:
             message.raw_size,
             path.rpartition("/")[2],
             int(bool(message.spam)),
-        ],
-        ensure_ascii=False,
-        separators=(",", ":"),
+        ]
     )
 
 

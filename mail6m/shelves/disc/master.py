@@ -99,12 +99,8 @@ class Mastering:
         self._clear()
         self._work.mkdir(mode=0o700)
         try:
-            image, load = self._plan(messages, archive_spam)
-            size = image.size
-            if size > self._capacity:
-                raise DiscError(f"the image would have {size} bytes, more than {self._capacity}")
+            load, size = self._write(messages, contents, progress, archive_spam)
             half = 2 * size
-            image.write(self._part, contents(load.messages), lambda done: progress(done / half))
             checked = check(self._part, lambda done: progress(0.5 + done / half))
             final = self._finish(size)
             progress(1.0)
@@ -116,6 +112,22 @@ class Mastering:
         """Leave nothing of what was not finished, now or by a process that has died."""
         shutil.rmtree(self._work, ignore_errors=True)
         self._part.unlink(missing_ok=True)
+
+    def _write(
+        self,
+        messages: Iterable[Message],
+        contents: Callable[[list[Wanted]], Iterator[bytes]],
+        progress: Progress,
+        archive_spam: bool,
+    ) -> tuple[Load, int]:
+        """What is on the image, and its size; what it took to plan it is forgotten."""
+        image, load = self._plan(messages, archive_spam)
+        size = image.size
+        if size > self._capacity:
+            raise DiscError(f"the image would have {size} bytes, more than {self._capacity}")
+        half = 2 * size
+        image.write(self._part, contents(load.messages), lambda done: progress(done / half))
+        return load, size
 
     def _plan(self, messages: Iterable[Message], archive_spam: bool) -> tuple[Image, Load]:
         image = Image(self._label.serial, self._label.written)

@@ -55,8 +55,13 @@ class FileNames:
         return f"{folder}/{name}{_ENDING}"
 
 
+_ASCII = dict.fromkeys([*range(32), 127], " ") | {ord(letter): "_" for letter in _SEPARATE}
+
+
 def _plain(text: str) -> str:
     """Without what a name cannot have, and without what nobody sees."""
+    if text.isascii():
+        return " ".join(text.translate(_ASCII).split())
     kept = []
     for letter in unicodedata.normalize("NFC", text):
         kind = unicodedata.category(letter)
@@ -76,4 +81,4 @@ def _cut(text: str, octets: int) -> str:
 
 def _known_by(name: str) -> str:
     """What is the same for some file system: Windows knows no case, macOS takes letters apart."""
-    return unicodedata.normalize("NFKD", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFKD", name).casefold()
