@@ -71,12 +71,13 @@ def disc(root: Path, rounds: int) -> list[Figure]:
             f" mail; checked alone at {image / 1e6 / quiet:.0f} MB/s",
         ),
         Figure(
-            "memory for it",
-            peak / 1e6,
+            "memory for it, over the idle server's",
+            (peak - idle) / 1e6,
             "MB",
             "<=",
             300,
-            f"peak of the process that writes; the server grew by {grown / 1e6:.0f} MB",
+            f"the process that writes has {peak / 1e6:.0f} MB at its peak, an idle server"
+            f" {idle / 1e6:.0f}; the server grew by {grown / 1e6:.0f}",
         ),
         Figure("of a disc's capacity", image / CAPACITY, "", ">=", 0.98, f"{image} bytes"),
         Figure(

@@ -361,6 +361,12 @@ async def disc_verify(foundation: Foundation, options: argparse.Namespace) -> di
     return {"serial": options.serial, "files": checked.files, "bytes": checked.bytes}
 
 
+async def disc_burn(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A disc's image is burnt, by xorriso."""
+    await foundation.disc_life.burn(options.serial, options.device)
+    return {"serial": options.serial, "device": options.device}
+
+
 async def disc_ship(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A disc is on its way, for the first time or again."""
     await foundation.disc_life.ship(*_OPERATOR, options.serial)
@@ -648,11 +654,16 @@ def parser() -> argparse.ArgumentParser:
     steps: tuple[tuple[str, Command], ...] = (
         ("write", disc_write),
         ("verify", disc_verify),
+        ("burn", disc_burn),
         ("ship", disc_ship),
         ("receive", disc_receive),
     )
     for name, command in steps:
-        verb(disc, name, command).add_argument("serial", type=_serial, metavar="SERIAL")
+        one = verb(disc, name, command)
+        one.add_argument("serial", type=_serial, metavar="SERIAL")
+        if name == "burn":
+            one.add_argument("--device", required=True, metavar="DEV",
+                             help="as in /dev/sr0, or stdio:FILE")  # fmt: skip
     top.add_argument("--disc-capacity", metavar="BYTES", help="the server's --disc-capacity")
     verb(nouns, "status", status)
     return top

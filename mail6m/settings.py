@@ -9,6 +9,9 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+DISC_CAPACITY = 4_700_000_000
+"""Bytes of a DVD, as it is sold."""
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the text says what to do."""
@@ -46,8 +49,8 @@ class Settings:
     postmaster: str | None = None
     """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
     scanner: str = "auto"
-    disc_capacity: int = 4_700_000_000
-    """What the image of a disc may be large, its file system included."""
+    disc_capacity: int = DISC_CAPACITY
+    """How large a disc's image may be, its file system included; commands go by the server's."""
 
     max_message_size: int = 52_428_800
     max_line: int = 4_096

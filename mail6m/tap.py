@@ -45,7 +45,7 @@ from mail6m.names import ClientNames
 from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.seal import Keyring, SealError, master_key
-from mail6m.settings import Settings, SettingsError
+from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
@@ -247,8 +247,9 @@ class Foundation:
 
     log = Logger(namespace="mail6m")
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
+    def __init__(self, reactor: Any, settings: Settings, *, serves: bool = False) -> None:
         self.reactor = reactor
+        self._serves = serves
         self.turn = Turn(reactor)
         self.settings = settings
         self._embedded: Embedded | None = None
@@ -280,6 +281,7 @@ class Foundation:
         self.archive = Archive(self.pool, self.dsn, self.settings.database_timeout)
         self.deliveries = Deliveries(self.pool)
         self.servers = Servers(self.pool)
+        disc_capacity = await self._disc_capacity()
         self.directory = Directory(
             self.reactor,
             self.domains,
@@ -294,7 +296,7 @@ class Foundation:
         self.cabinet = Cabinet(self.catalogue, self.indexer)
         self.shelves = Shelves(self.console_pool)
         self.overflow = Overflow(self.reactor, self.shelves)
-        self.cellar = Cellar(self.shelves, self.customers, self.settings.disc_capacity, _now)
+        self.cellar = Cellar(self.shelves, self.customers, disc_capacity, _now)
         self.archivist = Archivist(
             Requests(self.console_pool), self.catalogue, self.indexer, self.customers
         )
@@ -307,7 +309,7 @@ class Foundation:
             self.directory,
             data / "discs",
             self.dsn,
-            self.settings.disc_capacity,
+            disc_capacity,
             deferToThread,
             self.reactor,
             _now,
@@ -316,6 +318,15 @@ class Foundation:
         self.sweep = Sweep(plans, self.overflow, self.disc_life)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
+
+    async def _disc_capacity(self) -> int:
+        """The server's own; a command that is not told otherwise goes by what the server has."""
+        capacity = self.settings.disc_capacity
+        if self._serves:
+            await self.servers.remember("disc_capacity", str(capacity))
+        elif capacity == DISC_CAPACITY:
+            capacity = int(await self.servers.recall("disc_capacity") or capacity)
+        return capacity
 
     def _pool(self, connections: int) -> Pool:
         return Pool(self.reactor, self.dsn, connections, self.settings.database_timeout)
@@ -450,7 +461,7 @@ class Mail6M(Service):
                 "no antispam yet: --scanner {scanner} has no effect, mail is not scanned",
                 scanner=settings.scanner,
             )
-        self._foundation = foundation = Foundation(reactor, settings)
+        self._foundation = foundation = Foundation(reactor, settings, serves=True)
         await foundation.start()
         self._journal = journal = Journal(reactor)
         self._budget = Budget(settings.memory_budget)

@@ -20,6 +20,7 @@ LONGEST = [
     "browser/test_gallery.py",
     "test_faults.py",
     "test_destination_faults.py",
+    "test_disc_faults.py",
     "test_end_to_end.py",
     "test_console_noise.py",
     "test_demo.py",

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from mail6m.model import Message, Shelf
 from mail6m.shelves.disc import master
+from mail6m.shelves.disc.image import Image
 from mail6m.shelves.disc.layout import SECTOR, DiscError
 from mail6m.shelves.disc.listing import TABLE, Label
 from mail6m.shelves.disc.master import Mastered, Mastering, Wanted
@@ -194,6 +196,29 @@ def test_the_table_has_a_line_for_each_and_calculates_nothing(tmp_path: Path) ->
     for row, octets in zip(rows, cellar.letters, strict=True):
         assert (disc / row["file"]).read_bytes() == octets
         assert row["sha256"] == hashlib.sha256(octets).hexdigest()
+
+
+def test_what_records_share_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Octet for octet, it is the image of records that share nothing but their times."""
+
+    def times_only(image: Image, date: Any) -> None:
+        for record, _ in image._iso.inodes[-1].linked_records:
+            record.date = date
+            if record.rock_ridge is not None:
+                for entries in (record.rock_ridge.dr_entries, record.rock_ridge.ce_entries):
+                    if entries is not None and entries.tf_record is not None:
+                        times = entries.tf_record
+                        times.access_time = times.modification_time = date
+                        times.attribute_change_time = date
+
+    monkeypatch.setattr("time.time", lambda: NOON.timestamp())  # of folders, and of the volume
+    cellar = Cellar([200, 5_000, 0, 70_000] * 60, timedelta(minutes=20))
+    shared = make(tmp_path, cellar).image.read_bytes()
+    monkeypatch.setattr(Image, "_share", times_only)
+    monkeypatch.setattr(Image, "_leave", lambda image, folder: None)
+    assert make(tmp_path, cellar).image.read_bytes() == shared
 
 
 def test_a_disc_is_filled_with_the_oldest(tmp_path: Path) -> None:

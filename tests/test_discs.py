@@ -356,3 +356,20 @@ def test_what_was_sent_long_ago_has_arrived(vault: Vault) -> None:
     assert not vault.life.image(serial).exists()
     [disc] = run(lambda: vault.discs.all(customer))
     assert (disc.state, disc.received_at) == ("destroyed", None)
+
+
+def test_an_image_is_burnt(vault: Vault, tmp_path: Path) -> None:
+    """By xorriso, into a file that stands in a drive's place; or it is said why not."""
+    require("xorriso", "xorriso")
+    customer = vault.customer()
+    vault.store(customer, 3)
+    serial = vault.ordered(customer)
+    with pytest.raises(Refused, match="no image"):
+        run(lambda: vault.life.burn(serial, "stdio:/nowhere"))
+    vault.write(serial)
+    burnt = tmp_path / "burnt.iso"
+    run(lambda: vault.life.burn(serial, f"stdio:{burnt}"))
+    octets = vault.life.image(serial).read_bytes()
+    assert burnt.read_bytes()[: len(octets)] == octets
+    with pytest.raises(DiscError, match="could not burn"):
+        run(lambda: vault.life.burn(serial, f"stdio:{tmp_path}/none/there.iso"))

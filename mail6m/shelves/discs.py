@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from mail6m.directory import Directory
 from mail6m.model import id_text
 from mail6m.seal import Key, Opening, SealError
 from mail6m.shelves.cellar import image_size
+from mail6m.shelves.disc.burn import burn
 from mail6m.shelves.disc.layout import SECTOR, DiscError
 from mail6m.shelves.disc.listing import Label
 from mail6m.shelves.disc.master import Mastered, Mastering, Progress, Wanted
@@ -203,6 +204,11 @@ class DiscLife:
 
     # Afterwards
 
+    async def burn(self, serial: str, device: str) -> None:
+        """Burn an image on a disc. Raises `Refused` or `DiscError`."""
+        image = self._image_of(await self._discs.get(serial))
+        await self._in_thread(lambda: burn(image, device))
+
     async def ship(self, account: str, client: str, serial: str) -> None:
         """It is on its way, for the first time or again. Raises `Refused`."""
         disc = await self._discs.get(serial)
@@ -232,7 +238,9 @@ class DiscLife:
         return image
 
 
-def opened(key: Key, wanted: list[Wanted], rows: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
+def opened(
+    key: Key, wanted: Sequence[Wanted], rows: Iterator[tuple[str, bytes]]
+) -> Iterator[bytes]:
     """The contents of some messages, one behind the other, out of the sealed parts of more.
 
     Both are in order. Raises `SealError` if a part is missing or is not as it was sealed, and

@@ -41,9 +41,15 @@ WITH freed AS (
 )
 DELETE FROM server WHERE server_id = %(server)s"""
 
+_REMEMBER = """
+INSERT INTO server_option (name, value) VALUES (%s, %s)
+ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"""
+
+_RECALL = "SELECT value FROM server_option WHERE name = %s"
+
 
 class Servers:
-    """The table ``server``."""
+    """The tables ``server`` and ``server_option``."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -66,3 +72,12 @@ class Servers:
     async def resign(self, server: int) -> None:
         """Give back everything, at once: this process stops."""
         await self._pool.query(_RESIGN, {"server": server})
+
+    async def remember(self, option: str, value: str) -> None:
+        """Let commands know an option that this server was started with."""
+        await self._pool.query(_REMEMBER, (option, value))
+
+    async def recall(self, option: str) -> str | None:
+        """What the last server had for an option."""
+        rows = await self._pool.query(_RECALL, (option,))
+        return str(rows[0][0]) if rows else None

@@ -46,6 +46,8 @@ class Image:
         self._length = 0
         self._number = 0
         self._permissions: Any = None
+        self._folder = ""
+        self._in_folder: list[Any] = []
 
     @property
     def size(self) -> int:
@@ -81,6 +83,8 @@ class Image:
 
     def _add(self, path: str, when: datetime, add: Callable[[dict[str, str]], None]) -> None:
         folder, _, name = path.rpartition("/")
+        if folder != self._folder:
+            self._leave(folder)
         self._make(folder)
         ending = name.rpartition(".")[2].upper()
         plain = f"{self._number:08d}.{ending}"
@@ -95,6 +99,12 @@ class Image:
         )
         self._share(_date(when))
 
+    def _leave(self, folder: str) -> None:
+        """Go on to another folder: nobody needs to be put in order any more in the last one."""
+        for record in self._in_folder:
+            record._sort_key = b""
+        self._folder, self._in_folder = folder, []
+
     def _make(self, folder: str) -> None:
         """Make a folder, and those that it is in, if they are not there."""
         if folder in self._folders:
@@ -107,7 +117,10 @@ class Image:
 
     def _share(self, date: Any) -> None:
         """Of the records of the file that was added last, keep what others have not, too."""
-        for record, _ in self._iso.inodes[-1].linked_records:
+        inode = self._iso.inodes[-1]
+        inode.linked_records = tuple(inode.linked_records)
+        for record, _ in inode.linked_records:
+            self._in_folder.append(record)
             record.date = date
             record.children = record.rr_children = record._subdir_children = _NONE
             if record.rock_ridge is not None:

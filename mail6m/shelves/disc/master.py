@@ -6,13 +6,15 @@ whoever begins again throws it away.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -37,12 +39,38 @@ class Wanted(NamedTuple):
     size: int
 
 
+class Wants(Sequence[Wanted]):
+    """Messages that are wanted, in order of arrival, in 24 bytes each."""
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+        self._sizes = array("Q")
+
+    def append(self, message: Wanted) -> None:
+        """One more."""
+        self._ids += message.id.bytes
+        self._sizes.append(message.size)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @overload
+    def __getitem__(self, at: int) -> Wanted: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Wanted]: ...
+    def __getitem__(self, at: int | slice) -> Wanted | list[Wanted]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        size = self._sizes[at]
+        at %= len(self)
+        return Wanted(UUID(bytes=bytes(self._ids[16 * at : 16 * at + 16])), size)
+
+
 @dataclass(slots=True)
 class Load:
     """What goes on a disc."""
 
-    messages: list[Wanted] = field(default_factory=list)
-    """In order of arrival."""
+    messages: Wants = field(default_factory=Wants)
     left_out: list[UUID] = field(default_factory=list)
     """Spam of the same period."""
     first: datetime | None = None
@@ -86,7 +114,7 @@ class Mastering:
     def make(
         self,
         messages: Iterable[Message],
-        contents: Callable[[list[Wanted]], Iterator[bytes]],
+        contents: Callable[[Sequence[Wanted]], Iterator[bytes]],
         progress: Progress,
         *,
         archive_spam: bool,
@@ -116,7 +144,7 @@ class Mastering:
     def _write(
         self,
         messages: Iterable[Message],
-        contents: Callable[[list[Wanted]], Iterator[bytes]],
+        contents: Callable[[Sequence[Wanted]], Iterator[bytes]],
         progress: Progress,
         archive_spam: bool,
     ) -> tuple[Load, int]:
@@ -127,6 +155,8 @@ class Mastering:
             raise DiscError(f"the image would have {size} bytes, more than {self._capacity}")
         half = 2 * size
         image.write(self._part, contents(load.messages), lambda done: progress(done / half))
+        del image
+        gc.collect()  # what a library has for each file knows what it is in, and so on in a ring
         return load, size
 
     def _plan(self, messages: Iterable[Message], archive_spam: bool) -> tuple[Image, Load]:

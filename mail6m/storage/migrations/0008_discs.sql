@@ -23,6 +23,12 @@ CREATE TABLE disc (
 -- One at a time waits for an answer, or to be written.
 CREATE UNIQUE INDEX disc_open ON disc (customer_id) WHERE state IN ('offered', 'ordered');
 
+-- Options of the server that its commands go by, too.
+CREATE TABLE server_option (
+    name text PRIMARY KEY,
+    value text NOT NULL
+);
+
 -- What is on a disc has left the shelves, and is erased a moment later: until then it stands on
 -- shelf 3, where nobody looks. Spam that was left out goes the same way.
 --

@@ -1,0 +1,224 @@
+"""A disc whose writing is killed, or has no room: the sum holds, and it can be begun anew."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import smtplib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import psycopg2
+import pytest
+
+from mail6m.shelves.disc.names import new_serial
+from mail6m.storage.embedded import Embedded
+from tests.harness import LOOPBACK, ROOT, Say, Server, new_place
+from tests.reactor_thread import PATIENCE
+
+MESSAGES = 15
+SIZE = 230_000
+"""Bytes of noise in each, which are written as twice as many."""
+CAPACITY = 6_000_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One whose discs are small."""
+    with new_place() as place, Server(place, "--disc-capacity", str(CAPACITY)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def dsn(server: Server) -> Iterator[str]:
+    """Of its database."""
+    embedded = Embedded(server.data / "postgres")
+    yield embedded.start()
+    embedded.leave()
+
+
+class Account:
+    """A customer with a cabinet for nothing, and where the mail is that was accepted."""
+
+    def __init__(self, server: Server, dsn: str, name: str) -> None:
+        self.server = server
+        self.dsn = dsn
+        self.domain = f"{name}.test"
+        words = ("customer", "add", "--company", name, "--email", f"g@{self.domain}")
+        self.number = int(server.command(*words, "--capacity", "1000")["customer"])
+        server.add_domain(self.domain, self.number, 9)
+        self.accepted = 0
+
+    def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows."""
+        with contextlib.closing(psycopg2.connect(self.dsn)) as connection, connection:
+            cursor = connection.cursor()
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def receive(self) -> None:
+        """Messages come in by SMTP, and go to the cellar."""
+        with smtplib.SMTP(LOOPBACK, self.server.smtp_port, timeout=PATIENCE) as client:
+            for number in range(MESSAGES):
+                noise = random.Random(number).randbytes(SIZE).hex()
+                lines = "\n".join(noise[at : at + 70] for at in range(0, len(noise), 70))
+                letter = f"Subject: {number}\n\n{lines}\n"
+                client.sendmail("a@example.org", [f"g@{self.domain}"], letter)
+        self.accepted += MESSAGES
+        while self.ask("SELECT moved FROM shed(%s, 100)", self.number)[0][0]:
+            pass
+
+    def order(self) -> str:
+        """A disc is ordered."""
+        if offered := self.ask(
+            "UPDATE disc SET state = 'ordered' WHERE customer_id = %s AND state = 'offered'"
+            " RETURNING serial",
+            self.number,
+        ):
+            return str(offered[0][0])
+        serial = new_serial()
+        order = "INSERT INTO disc (customer_id, serial, state) VALUES (%s, %s, 'ordered')"
+        self.ask(order, self.number, serial)
+        return serial
+
+    def state(self, serial: str) -> str:
+        """What has become of a disc."""
+        return str(self.ask("SELECT state FROM disc WHERE serial = %s", serial)[0][0])
+
+    def sum(self) -> int:
+        """Cabinet, cellar, discs, deleted and destroyed."""
+        [[total]] = self.ask(
+            "SELECT (SELECT count(*) FROM message WHERE customer_id = c AND shelf IN (0, 1))"
+            " + (SELECT coalesce(sum(messages), 0) FROM departed WHERE customer_id = c)"
+            " + (SELECT coalesce(sum(messages + left_out), 0) FROM disc WHERE customer_id = c)"
+            " FROM (SELECT %s AS c) AS one",
+            self.number,
+        )
+        return int(total)
+
+    def counted(self) -> bool:
+        """Whether the counters say what is there."""
+        [[same]] = self.ask(
+            "SELECT (SELECT count(*) FROM message WHERE customer_id = c)"
+            " = (SELECT sum(messages) FROM shelf_count WHERE customer_id = c)"
+            " AND (SELECT count(DISTINCT message_id) FROM body WHERE customer_id = c)"
+            " = (SELECT count(*) FROM message WHERE customer_id = c)"
+            " FROM (SELECT %s AS c) AS one",
+            self.number,
+        )
+        return bool(same)
+
+
+def writing(server: Server, serial: str, **more: Any) -> subprocess.Popen[bytes]:
+    """`mail6m disc write`, under way."""
+    command = [sys.executable, "-m", "mail6m.cli", "--data", str(server.data)]
+    return subprocess.Popen(
+        [*command, "disc", "write", serial, "--json"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+def write(server: Server, serial: str) -> dict[str, Any]:
+    """The disc, written to the end."""
+    with writing(server, serial) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    written: dict[str, Any] = json.loads(out)
+    return written
+
+
+Seen = Callable[[Account, str], bool]
+
+
+def there(ending: str) -> Seen:
+    """A file or folder of the disc's is there."""
+    return lambda account, serial: (account.server.data / "discs" / f"{serial}{ending}").exists()
+
+
+MOMENTS: list[tuple[str, Seen, float]] = [
+    ("before anything", lambda account, serial: True, 0.3),
+    ("planning", there(".work"), 0.0),
+    ("room taken", there(".part"), 0.0),
+    ("writing", there(".part"), 0.02),
+    ("reading back", there(".part"), 0.06),
+    ("renamed", there(".iso"), 0.0),
+    ("leaving the cellar", there(".iso"), 0.006),
+    ("erasing", lambda account, serial: account.state(serial) == "written", 0.0),
+]
+"""What is seen, and how many seconds later the process is killed."""
+
+
+def kill(process: subprocess.Popen[bytes], seen: Callable[[], bool], later: float) -> None:
+    """At that moment; it may be over before."""
+    with process:
+        while not seen():
+            if not runs_on(process, 0.001):
+                return
+        if runs_on(process, later):
+            process.kill()
+
+
+def runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it has not ended so much later."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return False
+    return True
+
+
+def test_the_sum_holds_whenever_the_writing_is_killed(server: Server, dsn: str, say: Say) -> None:
+    """Kill -9 at every step: the disc is written or it is not, and no message is lost or doubled."""
+    account, images, told = Account(server, dsn, "tue"), server.data / "discs", []
+    for name, seen, later in MOMENTS:
+        account.receive()
+        serial = account.order()
+        process = writing(server, serial)
+        kill(process, partial(seen, account, serial), later)
+        state = account.state(serial)
+        told.append(f"{name}: {state}")
+        assert state in ("ordered", "written")
+        assert account.sum() == account.accepted
+        if state == "ordered":
+            assert write(server, serial)["state"] == "written"
+        server.command("shelves", "sweep")  # what was on it and not erased yet
+        assert account.sum() == account.accepted
+        assert account.counted()
+        assert server.command("disc", "verify", serial)["files"] >= 1 + 7
+        left = {path.suffix for path in images.iterdir()}
+        assert left == {".iso"}
+    say(f"a disc killed at {len(told)} moments: {', '.join(told)}")
+    assert {state.rpartition(" ")[2] for state in told} == {"ordered", "written"}
+
+
+def test_a_disk_without_room_changes_nothing(server: Server, dsn: str) -> None:
+    """It is said in one line, before anything is written; with room, the same disc is written."""
+    account, images = Account(server, dsn, "plein"), server.data / "discs"
+    account.receive()
+    serial = account.order()
+    images.mkdir(exist_ok=True)
+    before = sorted(images.iterdir())
+
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+
+    with writing(server, serial, preexec_fn=little) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, b"")
+    assert b"File too large" in err
+    assert err.count(b"\n") == 1
+    assert sorted(images.iterdir()) == before
+    assert account.state(serial) == "ordered"
+    assert account.sum() == MESSAGES
+    write(server, serial)
+    assert account.sum() == MESSAGES
+    assert images.stat().st_mode & 0o777 == 0o700  # an image is mail in clear
