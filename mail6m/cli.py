@@ -39,7 +39,7 @@ from mail6m.storage.discs import Disc
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
-from mail6m.tap import Foundation, cancel_delivery, read_settings
+from mail6m.tap import Foundation, cancel_delivery, read_settings, sweep
 
 Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
 
@@ -278,7 +278,7 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
 
 async def shelves_sweep(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Do now what time does: plans that are due, overflow, offers, destruction."""
-    return (await foundation.sweep.all())._asdict()
+    return (await sweep(foundation))._asdict()
 
 
 async def cellar_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import resource
 import socket
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -49,12 +50,14 @@ from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.correspondence import Correspondence
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
-from mail6m.shelves.sweep import Sweep
+from mail6m.shelves.sweep import Sweep, Swept
 from mail6m.smtp import BehindProxy, SmtpServerFactory
+from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
 from mail6m.storage.catalogue import Catalogue
@@ -77,6 +80,7 @@ from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
 from mail6m.web.guard import Guard
+from mail6m.web.render import Renderer
 
 EMBEDDED = "embedded:"
 _LISTS = {"smtp": "an endpoint", "web": "an endpoint", "mx": "a name", "trusted_proxy": "a network"}
@@ -314,8 +318,6 @@ class Foundation:
             self.reactor,
             _now,
         )
-        plans = PlanChanges(Plans(self.pool), _now)
-        self.sweep = Sweep(plans, self.overflow, self.disc_life)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -363,6 +365,21 @@ class Foundation:
         """Letters to those who use the console."""
         return Letters(self.settings.hostname, own, _now)
 
+    def sweep(self, own: OwnMail, console_url: Callable[[], str]) -> Sweep:
+        """What time does by itself."""
+        preferences = PreferencesTable(self.console_pool)
+        correspondence = Correspondence(
+            self.discs,
+            preferences,
+            Accounts(self.console_pool),
+            self.letters(own),
+            Renderer(__version__),
+            console_url,
+            _now,
+        )
+        plans = PlanChanges(Plans(self.pool), _now)
+        return Sweep(plans, self.overflow, self.disc_life, correspondence)
+
     async def revive(self) -> None:
         """Start the embedded database again, should it have died."""
         if self._embedded is not None:
@@ -391,22 +408,38 @@ class _NothingOutgoing:
         """The servers will see for themselves."""
 
 
-async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int]) -> None:
-    """Give a delivery up, and tell its sender. Raises `Refused` if it is not to be had."""
+@contextmanager
+def _pen(foundation: Foundation) -> Iterator[OwnMail]:
+    """For a command: the way into the queue for what it writes."""
     threads = ThreadPool(0, 1, "seal")
     threads.start()
-    intake = foundation.intake(_NothingOutgoing(), Journal(foundation.reactor), threads)
-    budget = Budget(foundation.settings.memory_budget)
-    reports = foundation.reports(foundation.own_mail(intake, budget))
-    server = await foundation.servers.enlist(f"cancel {uuid4()}")
     try:
-        due = await foundation.deliveries.lease_one(server, delivery)
-        if due is None:
-            raise Refused("that delivery is not in the queue, or is under way just now")
-        await cancel(due, foundation.deliveries, reports.send)
+        intake = foundation.intake(_NothingOutgoing(), Journal(foundation.reactor), threads)
+        yield foundation.own_mail(intake, Budget(foundation.settings.memory_budget))
     finally:
-        await foundation.servers.resign(server)
         threads.stop()
+
+
+async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int]) -> None:
+    """Give a delivery up, and tell its sender. Raises `Refused` if it is not to be had."""
+    with _pen(foundation) as own:
+        reports = foundation.reports(own)
+        server = await foundation.servers.enlist(f"cancel {uuid4()}")
+        try:
+            due = await foundation.deliveries.lease_one(server, delivery)
+            if due is None:
+                raise Refused("that delivery is not in the queue, or is under way just now")
+            await cancel(due, foundation.deliveries, reports.send)
+        finally:
+            await foundation.servers.resign(server)
+
+
+async def sweep(foundation: Foundation) -> Swept:
+    """Do now what time does, as the server would."""
+    settings = foundation.settings
+    base = settings.console_url or await foundation.servers.recall("console_url") or ""
+    with _pen(foundation) as own:
+        return await foundation.sweep(own, lambda: base.rstrip("/")).all()
 
 
 class Mail6M(Service):
@@ -503,12 +536,14 @@ class Mail6M(Service):
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
+        self._sweep = foundation.sweep(own_mail, self._console_url)
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
-        self._calendar.start(60.0)
         web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
+        await foundation.servers.remember("console_url", self._console_url())
+        self._calendar.start(60.0)  # from here on, letters know where the console is
         foundation.indexer.start(journal.busy)
         foundation.overflow.start(journal.busy)
         self._up = True
@@ -604,7 +639,7 @@ class Mail6M(Service):
     async def _let_time_pass(self) -> None:
         """Do what is due of the shelves."""
         try:
-            await self._foundation.sweep.all()
+            await self._sweep.all()
         except Exception as error:  # noqa: BLE001 - the next minute may fare better
             self.log.warn("the shelves wait to be swept: {error}", error=error)
 

@@ -24,6 +24,7 @@ LONGEST = [
     "test_end_to_end.py",
     "test_console_noise.py",
     "test_demo.py",
+    "browser/test_story.py",
     "browser/test_list.py",
     "browser/test_search.py",
     "browser/test_settings.py",

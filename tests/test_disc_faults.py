@@ -177,7 +177,7 @@ def runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def test_the_sum_holds_whenever_the_writing_is_killed(server: Server, dsn: str, say: Say) -> None:
-    """Kill -9 at every step: the disc is written or it is not, and no message is lost or doubled."""
+    """Kill -9 at every step: the disc is written or not, and no message is lost or doubled."""
     account, images, told = Account(server, dsn, "tue"), server.data / "discs", []
     for name, seen, later in MOMENTS:
         account.receive()

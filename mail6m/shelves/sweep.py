@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mail6m.shelves.correspondence import Correspondence
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
@@ -20,15 +21,23 @@ class Swept(NamedTuple):
     messages_erased: int
     """Which are on discs."""
     images_destroyed: int
+    letters_sent: int
 
 
 class Sweep:
     """The periodic work of the shelves; whoever comes second at it finds nothing to do."""
 
-    def __init__(self, plans: PlanChanges, overflow: Overflow, discs: DiscLife) -> None:
+    def __init__(
+        self,
+        plans: PlanChanges,
+        overflow: Overflow,
+        discs: DiscLife,
+        correspondence: Correspondence,
+    ) -> None:
         self._plans = plans
         self._overflow = overflow
         self._discs = discs
+        self._correspondence = correspondence
 
     async def all(self) -> Swept:
         """Do all that is due. Raises `Unavailable`."""
@@ -39,4 +48,5 @@ class Sweep:
             await self._discs.thin(),
             await self._discs.erase_all(),
             await self._discs.destroy(),
+            await self._correspondence.send(),
         )

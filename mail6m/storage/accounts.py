@@ -121,6 +121,9 @@ _ADDRESSED = """
 SELECT c.company, p.language FROM customer c JOIN preferences p USING (customer_id)
 WHERE customer_id = %s"""
 
+_ADMINISTRATORS = """
+SELECT email FROM account WHERE customer_id = %s AND role = 'administrator' ORDER BY account_id"""
+
 _BY_LETTER = """
 SELECT a.customer_id, a.account_id, a.email, a.role, a.password_hash, a.totp_secret, a.totp_step
 FROM password_token t JOIN account a USING (customer_id, account_id)
@@ -299,6 +302,10 @@ class Accounts:
         """How a letter speaks to a customer's accounts: the company's name, and its language."""
         company, language = (await self._pool.query(_ADDRESSED, (customer,)))[0]
         return company, language
+
+    async def administrators(self, customer: int) -> list[str]:
+        """The addresses of a customer's administrators, the first one first."""
+        return [email for (email,) in await self._pool.query(_ADMINISTRATORS, (customer,))]
 
     async def attempt(self, key: bytes, window: float) -> int:
         """Count an attempt under a key: how many there are, this one included.

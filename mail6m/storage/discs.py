@@ -20,12 +20,15 @@ from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Row
 
 _COLUMNS = """
-    customer_id, serial, state, offered_at, answered_at, progress, written_at, shipped_at,
+    customer_id, serial, state, offered_at, answered_at, told, progress, written_at, shipped_at,
     received_at, destroyed_at, messages, left_out, raw_bytes, first_at, last_at, image_size,
     manifest_sha256"""
 
+# Whoever has refused the last one is not asked again: the cellar is thinned.
 _OFFER = audited("""
-    INSERT INTO disc (customer_id, serial, state) VALUES (%(customer)s, %(serial)s, 'offered')
+    INSERT INTO disc (customer_id, serial, state) SELECT %(customer)s, %(serial)s, 'offered'
+    WHERE 'refused' IS DISTINCT FROM (SELECT state FROM disc WHERE customer_id = %(customer)s
+                                      ORDER BY offered_at DESC LIMIT 1)
     ON CONFLICT DO NOTHING RETURNING serial""")
 
 _ANSWER = audited("""
@@ -37,6 +40,19 @@ SELECT {_COLUMNS} FROM disc WHERE %(customer)s::integer IS NULL OR customer_id =
 ORDER BY offered_at DESC, serial"""
 
 _GET = f"SELECT {_COLUMNS} FROM disc WHERE serial = %s"
+
+_OPEN = f"SELECT {_COLUMNS} FROM disc WHERE state IN ('offered', 'shipped') ORDER BY offered_at"
+
+_TELL = """
+UPDATE disc SET told = told || %(letter)s::text
+WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told) RETURNING serial"""
+
+_NOT_TOLD = "UPDATE disc SET told = array_remove(told, %s) WHERE serial = %s"
+
+_SILENT = audited("""
+    UPDATE disc SET state = 'refused', answered_at = now()
+    WHERE customer_id = %(customer)s AND serial = %(serial)s AND state = 'offered'
+    RETURNING serial""")
 
 _PROGRESS = "UPDATE disc SET progress = %s WHERE serial = %s AND state = 'ordered'"
 
@@ -104,6 +120,8 @@ class Disc:
     """``offered``, ``refused``, ``ordered``, ``written``, ``shipped`` or ``destroyed``."""
     offered_at: datetime
     answered_at: datetime | None
+    told: tuple[str, ...]
+    """The letters about it that have been sent."""
     progress: float
     """Of writing it, from 0 to 1."""
     written_at: datetime | None
@@ -141,7 +159,7 @@ class Discs:
         self._pool = pool
 
     async def offer(self, by: By, serial: str) -> bool:
-        """Offer a disc; False if one is offered or ordered already, or has that number."""
+        """Offer a disc; False if one is offered or ordered already, or the last one was refused."""
         parameters = {"customer": by.customer, "serial": serial}
         act = note(by, Act.DISC_OFFERED, serial)
         return bool(await self._pool.query(_OFFER, parameters | act))
@@ -169,6 +187,22 @@ class Discs:
         if not rows:
             raise Refused(f"there is no disc {serial}")
         return _disc(rows[0])
+
+    async def open(self) -> list[Disc]:
+        """Those that are offered, or on their way, of all customers."""
+        return [_disc(row) for row in await self._pool.query(_OPEN)]
+
+    async def tell(self, serial: str, letter: str) -> bool:
+        """A letter is about to be sent; False if somebody has sent it, or is about to."""
+        return bool(await self._pool.query(_TELL, {"serial": serial, "letter": letter}))
+
+    async def not_told(self, serial: str, letter: str) -> None:
+        """It could not be sent."""
+        await self._pool.query(_NOT_TOLD, (letter, serial))
+
+    async def silent(self, by: By, serial: str) -> bool:
+        """Take silence for a refusal; False if there has been an answer."""
+        return await self._step(_SILENT, by, serial, Act.DISC_REFUSED)
 
     async def progress(self, serial: str, part: float) -> None:
         """So much of it is written."""
@@ -291,10 +325,11 @@ class CellarReading:
 
 
 def _disc(row: Row) -> Disc:
-    customer, serial, state, offered, answered, progress, written, shipped, *rest = row
+    customer, serial, state, offered, answered, told, progress, written, shipped, *rest = row
     received, destroyed, messages, left_out, raw, first, last, size, manifest = rest
     return Disc(
-        customer, serial, state, offered.astimezone(UTC), _utc(answered), progress, _utc(written),
+        customer, serial, state, offered.astimezone(UTC), _utc(answered), tuple(told), progress,
+        _utc(written),
         _utc(shipped), _utc(received), _utc(destroyed), messages, left_out, raw, _utc(first),
         _utc(last), size, bytes(manifest) if manifest is not None else None,
     )  # fmt: skip

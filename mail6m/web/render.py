@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
-from mail6m.web.menu import MENU
+from mail6m.web.menu import MENU, N_
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 
@@ -24,6 +24,11 @@ _MENU = [list(lines) for _, lines in groupby(MENU, key=lambda line: line.group)]
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
+
+_PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
+_LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
+_BUTTONS = dict.fromkeys(_LETTERS, _DISCS)
+"""What stands on the button of a letter, if it is not for a password."""
 
 
 class Renderer:
@@ -50,7 +55,8 @@ class Renderer:
         text = environment.get_template(f"letters/{name}.txt").render(**values).strip()
         subject, *paragraphs = re.split(r"\n{2,}", text)
         frame = environment.get_template("letters/frame.html")
-        html = frame.render(language=known, subject=subject, paragraphs=paragraphs)
+        button = self.words[known].gettext(_BUTTONS.get(name, _PASSWORD))
+        html = frame.render(language=known, subject=subject, paragraphs=paragraphs, button=button)
         return Letter(subject, "\n\n".join(paragraphs) + "\n", html)
 
     def _environment(self, language: str) -> Environment:

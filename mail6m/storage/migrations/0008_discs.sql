@@ -6,6 +6,7 @@ CREATE TABLE disc (
     state text NOT NULL CHECK (state IN ('offered', 'refused', 'ordered', 'written', 'shipped', 'destroyed')),
     offered_at timestamptz NOT NULL DEFAULT now(),
     answered_at timestamptz,
+    told text[] NOT NULL DEFAULT '{}',                  -- the letters about it that have been sent
     progress real NOT NULL DEFAULT 0,                   -- of writing it, from 0 to 1
     written_at timestamptz,
     shipped_at timestamptz,
