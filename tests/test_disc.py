@@ -76,7 +76,7 @@ def make(
     """An image of as many of them as there is room for."""
     label = Label("TCWGR3", "Duchemin & Fils <SA>", NOON.astimezone(PARIS))
     return Mastering(folder, label, capacity, PARIS).make(
-        cellar.messages, cellar.contents, lambda part: None, archive_spam=archive_spam
+        cellar.messages, cellar.contents, lambda part: None, lambda: None, archive_spam=archive_spam
     )
 
 
@@ -303,7 +303,9 @@ def test_what_cannot_be_written_leaves_nothing(
     label = Label("TCWGR3", "Duchemin", NOON)
     mastering = Mastering(tmp_path, label, 10**9, PARIS)
     with pytest.raises((OSError, DiscError), match=error):
-        mastering.make(cellar.messages, contents, lambda part: None, archive_spam=False)
+        mastering.make(
+            cellar.messages, contents, lambda part: None, lambda: None, archive_spam=False
+        )
     assert list(tmp_path.iterdir()) == []
     make(tmp_path, cellar)
 
@@ -337,7 +339,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     told: list[float] = []
     label = Label("TCWGR3", "Duchemin", NOON)
     Mastering(tmp_path, label, 10**9, PARIS).make(
-        cellar.messages, cellar.contents, told.append, archive_spam=False
+        cellar.messages, cellar.contents, told.append, lambda: None, archive_spam=False
     )
     assert told == sorted(told)
     assert len(set(told)) > 20

@@ -23,7 +23,7 @@ from mail6m.storage.audit import By
 from mail6m.storage.customers import Customers
 from mail6m.storage.discs import CellarReading, Discs
 from mail6m.storage.domains import Domains
-from mail6m.storage.errors import Refused
+from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.migrate import migrate
 from mail6m.storage.preferences import PreferencesTable
 from tests.harness import require
@@ -321,7 +321,32 @@ def test_one_disc_is_written_by_one_at_a_time(vault: Vault) -> None:
     with pytest.raises(Refused, match="just now"):
         vault.write(serial)
     other.close()
-    vault.write(serial)
+    written = vault.write(serial)
+    assert written.state == "written"
+    image = vault.life.image(serial).read_bytes()
+    with pytest.raises(Refused, match="is written"):
+        vault.write(serial)
+    assert vault.life.image(serial).read_bytes() == image
+
+
+def test_who_is_no_longer_alone_gives_its_image_up(vault: Vault) -> None:
+    """A connection that was lost took the lock with it: another process may be at work."""
+    customer = vault.customer()
+    vault.store(customer, 3)
+    serial = vault.ordered(customer)
+
+    def cut(part: float) -> None:
+        if part > 0.5:
+            ask(
+                vault.house.dsn,
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                " AND classid = x'6d61696c'::integer::oid AND objsubid = 2",
+            )
+
+    with pytest.raises(Unavailable):
+        run(lambda: vault.life.write(*OPERATOR, serial, cut))
+    assert list(vault.folder.iterdir()) == []
+    assert vault.sum(customer)["cellar"] == 3
 
 
 def test_an_image_that_has_been_altered_is_not_verified(vault: Vault) -> None:

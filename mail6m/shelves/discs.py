@@ -134,16 +134,28 @@ class DiscLife:
         Raises `Refused`, `Unavailable`, `DiscError`, `SealError`, and `OSError` on a full disk.
         """
         disc = await self._discs.get(serial)
+        cellar: CellarReading = await self._in_thread(
+            lambda: CellarReading(self._dsn, disc.customer, serial)
+        )
+        try:
+            await self._write(By(disc.customer, account, client), serial, cellar, progress)
+        finally:
+            await self._in_thread(cellar.close)
+        await self.erase(disc.customer)
+        return await self._discs.get(serial)
+
+    async def _write(self, by: By, serial: str, cellar: CellarReading, progress: Progress) -> None:
+        """While nobody else can, until the messages have left the cellar."""
+        disc = await self._discs.get(serial)
         if disc.state != "ordered":
             raise Refused(f"disc {serial} is {disc.state}: only what is ordered is written")
-        company = (await self._customers.get(disc.customer)).company
-        preferences = await self._preferences.get(disc.customer)
+        company = (await self._customers.get(by.customer)).company
+        preferences = await self._preferences.get(by.customer)
         zone = zone_of(preferences.time_zone)
-        key = await self._directory.key(disc.customer)
+        key = await self._directory.key(by.customer)
         label = Label(serial, company, self._now().astimezone(zone))
         self._folder.mkdir(mode=0o700, exist_ok=True)
         mastering = Mastering(self._folder, label, self._capacity, zone)
-
         said = [0.0]
 
         def told(part: float) -> None:
@@ -151,29 +163,25 @@ class DiscLife:
             progress(part)
 
         def make() -> Mastered:
-            cellar = CellarReading(self._dsn, disc.customer, serial)
-            try:
-                return mastering.make(
-                    cellar.messages(),
-                    lambda wanted: opened(key, wanted, cellar.bodies(wanted[0].id, wanted[-1].id)),
-                    told,
-                    archive_spam=preferences.archive_spam,
-                )
-            finally:
-                cellar.close()
+            return mastering.make(
+                cellar.messages(),
+                lambda wanted: opened(key, wanted, cellar.bodies(wanted[0].id, wanted[-1].id)),
+                told,
+                cellar.still_alone,
+                archive_spam=preferences.archive_spam,
+            )
 
         teller = LoopingCall(lambda: ensureDeferred(self._tell(serial, said)))
         teller.clock = self._clock
-        teller.start(TOLD, now=False)
+        teller.start(TOLD)
         try:
             made: Mastered = await self._in_thread(make)
         finally:
             teller.stop()
-        if not await self._discs.leave(By(disc.customer, account, client), serial, _written(made)):
-            made.image.unlink()
+        if not await self._discs.leave(by, serial, _written(made)):
+            if (await self._discs.get(serial)).state == "ordered":
+                made.image.unlink()
             raise Refused(f"the cellar has changed while disc {serial} was written: write it again")
-        await self.erase(disc.customer)
-        return await self._discs.get(serial)
 
     async def _tell(self, serial: str, said: list[float]) -> None:
         """Let the customer see how far the writing is."""

@@ -297,8 +297,7 @@ class CellarReading:
 
     def _begin(self, name: str, sql: str, parameters: Sequence[object], many: int) -> Iterator[Row]:
         """Read something else: what was being read is read no further."""
-        if self._reading is not None:
-            self._reading.close()
+        self._end()
         self._reading = self._rows(name, sql, parameters, many)
         return self._reading
 
@@ -317,11 +316,27 @@ class CellarReading:
         except psycopg2.Error as error:
             raise Unavailable(str(error).strip()) from error
 
+    def still_alone(self) -> None:
+        """Make sure that nobody else may have begun. Raises `Unavailable`."""
+        try:
+            self._end()
+            with self._connection, self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            raise Unavailable(f"the writing of a disc is no longer alone: {error}") from error
+
     def close(self) -> None:
         """Let another one begin."""
-        if self._reading is not None:
-            self._reading.close()
-        self._connection.close()
+        try:
+            self._end()
+        finally:
+            self._connection.close()
+
+    def _end(self) -> None:
+        """Read no further."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
 
 
 def _disc(row: Row) -> Disc:

@@ -56,7 +56,7 @@ def disc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     label = Label("TCWGR3", "Duchemin & Fils", FIRST)
     made = Mastering(folder, label, 10**9, ZoneInfo("Europe/Paris")).make(
-        map(message, range(COUNT)), contents, lambda part: None, archive_spam=True
+        map(message, range(COUNT)), contents, lambda part: None, lambda: None, archive_spam=True
     )
     to = folder / "drive"
     command = ["xorriso", "-osirrox", "on", "-indev", str(made.image), "-extract", "/", str(to)]

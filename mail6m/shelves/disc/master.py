@@ -116,12 +116,14 @@ class Mastering:
         messages: Iterable[Message],
         contents: Callable[[Sequence[Wanted]], Iterator[bytes]],
         progress: Progress,
+        permission: Callable[[], None],
         *,
         archive_spam: bool,
     ) -> Mastered:
         """Take messages, the oldest first, while there is room; write them; read them back.
 
-        ``contents`` gives what these messages are, one behind the other. Raises `DiscError`, and
+        ``contents`` gives what these messages are, one behind the other; ``permission`` is asked
+        for before the image gets its name, and may raise what it likes. Raises `DiscError`, and
         `OSError` when there is no room on the disk; then nothing is left of it.
         """
         self._clear()
@@ -130,6 +132,7 @@ class Mastering:
             load, size = self._write(messages, contents, progress, archive_spam)
             half = 2 * size
             checked = check(self._part, lambda done: progress(0.5 + done / half))
+            permission()
             final = self._finish(size)
             progress(1.0)
             return Mastered(final, size, load, checked.manifest)
