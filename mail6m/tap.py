@@ -640,8 +640,10 @@ class Mail6M(Service):
         """Do what is due of the shelves."""
         try:
             await self._sweep.all()
-        except Exception as error:  # noqa: BLE001 - the next minute may fare better
+        except StorageError as error:
             self.log.warn("the shelves wait to be swept: {error}", error=error)
+        except Exception:  # noqa: BLE001 - the next minute may fare better
+            self.log.failure("the shelves could not be swept")
 
     async def _health(self) -> dict[str, Any]:
         try:

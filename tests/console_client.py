@@ -564,7 +564,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "GET /cave": lambda _: Sample(),
     "GET /cave/archiviste": lambda _: Sample(),
     "GET /dvd": lambda _: Sample(),
-    "GET /dvd/<serial>": lambda h: Sample({"serial": h.disc}, foreign=404),
+    "GET /dvd/<serial>/certificat": lambda h: Sample({"serial": h.disc}, foreign=404),
     "POST /dvd/commander": lambda _: Sample(idle=True),
     "POST /dvd/refuser": lambda _: Sample(fields=[("sur", "oui")], idle=True),
     "POST /dvd/<serial>/recu": lambda h: Sample({"serial": h.disc}, [("sur", "oui")], foreign=404),

@@ -150,6 +150,9 @@ def test_nobody_is_silent_who_has_not_been_asked(office: Office) -> None:
     assert office.state(serial) == "offered"
     office.post.trouble = None
     assert len(office.letters(62)) == len(OFFERS)
+    assert office.letters(81) == []
+    assert office.state(serial) == "offered"
+    assert office.letters(83) == []
     assert office.state(serial) == "refused"
 
 
@@ -165,6 +168,28 @@ def test_a_disc_that_is_on_its_way_is_told(office: Office) -> None:
     [(_, _, letter)] = office.post.sent
     assert "cliquez sur" in letter.text
     assert office.letters(90) == []
+    customer = run(lambda: office.discs.get(serial)).customer
+    assert run(lambda: office.discs.ship(by(customer), serial))
+    assert len(office.letters(91)) == 1  # it was sent again
+
+
+def test_nobody_to_write_to_is_nobody_told(office: Office) -> None:
+    """So silence says nothing."""
+    serial = office.offered(office.customer(email=""))
+    for day in (0, 20, 40, 60, 80, 100):
+        assert office.letters(day) == []
+    assert office.state(serial) == "offered"
+
+
+def test_a_subscriber_is_never_silent(office: Office) -> None:
+    """Whoever subscribes while an offer waits has answered."""
+    customer = office.customer()
+    serial = office.offered(customer)
+    for day in (0, 20, 40):
+        office.letters(day)
+    ask(office.dsn, "UPDATE preferences SET disc_subscription = true")
+    assert office.letters(99) == []
+    assert office.state(serial) == "offered"
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

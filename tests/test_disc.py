@@ -22,7 +22,7 @@ from mail6m.model import Message, Shelf
 from mail6m.shelves.disc import master
 from mail6m.shelves.disc.image import Image
 from mail6m.shelves.disc.layout import SECTOR, DiscError
-from mail6m.shelves.disc.listing import TABLE, Label
+from mail6m.shelves.disc.listing import TABLE, Label, _harmless
 from mail6m.shelves.disc.master import Mastered, Mastering, Wanted
 from mail6m.shelves.disc.names import FileNames, is_serial, new_serial
 from mail6m.shelves.disc.readback import MANIFEST, check
@@ -30,6 +30,15 @@ from tests.harness import require
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2005, 7, 1, 7, 30, 12, tzinfo=UTC)
+FORMULAS = {
+    "=1+1": "'=1+1",
+    " =1+1": " '=1+1",
+    "Facture;=cmd|'/c calc'!A1": "Facture;'=cmd|'/c calc'!A1",
+    "a,\t@b; -c": "a,\t'@b; '-c",
+    "a - b = c": "a - b = c",
+    "Été": "Été",
+}
+"""What a cell of a table may not begin with, whatever separates cells."""
 SUBJECTS = (
     "Notes de frais.",
     "Re: réunion du 13",
@@ -236,6 +245,12 @@ def test_a_disc_is_filled_with_the_oldest(tmp_path: Path) -> None:
     assert 0.98 * capacity <= made.size <= capacity
     assert made.load.raw_bytes == sum(map(len, cellar.letters[:count]))
     assert (made.load.first, made.load.last) == (NOON, cellar.messages[count - 1].received_at)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_is_taken_for_a_formula(text: str) -> None:
+    """By a spreadsheet that separates by commas, semicolons or tabs."""
+    assert _harmless(text) == FORMULAS[text]
 
 
 def test_a_disc_has_so_many_messages_at_the_most(

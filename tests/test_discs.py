@@ -398,3 +398,85 @@ def test_an_image_is_burnt(vault: Vault, tmp_path: Path) -> None:
     assert burnt.read_bytes()[: len(octets)] == octets
     with pytest.raises(DiscError, match="could not burn"):
         run(lambda: vault.life.burn(serial, f"stdio:{tmp_path}/none/there.iso"))
+
+
+def test_what_is_still_to_be_relayed_is_neither_written_nor_thinned(vault: Vault) -> None:
+    """A 250 promised that it goes on, or that its sender is told: it stays until that is done."""
+    customer = vault.customer()
+    vault.store(customer, 30, 60_000)
+    ids = vault.house.on(customer, Shelf.CELLAR)
+    queue = (
+        "INSERT INTO delivery (customer_id, message_id, number, recipient, notify, original,"
+        " destination, state, attempts, queued_at, next_attempt_at)"
+        " VALUES (%s, %s, 0, 'a@b', 0, '', 'b', 0, 0, now(), now())"
+    )
+    for id_ in ids[:3]:
+        ask(vault.house.dsn, queue, customer, str(id_))
+    assert run(vault.life.offer) == 1
+    run(lambda: vault.life.answer(By(customer, "georges", ""), False))
+    assert run(vault.life.thin) > 0
+    assert vault.house.on(customer, Shelf.CELLAR)[:3] == ids[:3]
+    serial = run(lambda: vault.life.answer(By(customer, "georges", ""), True))
+    vault.write(serial)
+    assert vault.house.on(customer, Shelf.CELLAR)[:3] == ids[:3]
+    # What is sent again when it has been written is not erased before it has gone.
+    ask(vault.house.dsn, "UPDATE message SET shelf = 3 WHERE message_id = %s", str(ids[0]))
+    moved = "UPDATE {} SET shelf = 3 WHERE customer_id = %s AND shelf = 1"
+    ask(vault.house.dsn, moved.format("minute_count"), customer)
+    assert run(lambda: vault.life.erase(customer)) == 0
+    [[queued]] = ask(
+        vault.house.dsn, "SELECT count(*) FROM delivery WHERE customer_id = %s", customer
+    )
+    assert queued == 3
+
+
+def test_a_subscription_answers_for_good(vault: Vault) -> None:
+    """After a refusal, too, or while an offer waits: nothing is thinned, discs are ordered."""
+    customer = vault.customer()
+    by = By(customer, "georges", "")
+    subscribe = "UPDATE preferences SET disc_subscription = %s WHERE customer_id = %s"
+    vault.store(customer, 30, 60_000)
+    assert run(vault.life.offer) == 1
+    ask(vault.house.dsn, subscribe, True, customer)
+    run(vault.life.offer)
+    assert [disc.state for disc in run(lambda: vault.discs.all(customer))] == ["ordered"]
+    ask(vault.house.dsn, "UPDATE disc SET state = 'refused' WHERE customer_id = %s", customer)
+    assert run(vault.life.thin) == 0
+    assert run(vault.life.offer) == 1
+    assert run(lambda: vault.discs.all(customer))[0].state == "ordered"
+    assert by.customer == customer
+
+
+def test_an_image_elsewhere_is_not_said_to_be_destroyed(vault: Vault) -> None:
+    """The process beside it sees to it; and what cannot be destroyed is tried again."""
+    customer = vault.customer()
+    vault.store(customer, 2)
+    serial = vault.ordered(customer)
+    vault.write(serial)
+    run(lambda: vault.life.ship(*OPERATOR, serial))
+    image = vault.life.image(serial)
+    elsewhere = image.with_suffix(".away")
+    image.rename(elsewhere)
+    ask(vault.house.dsn, "UPDATE disc SET place = 'other:/data/discs' WHERE serial = %s", serial)
+    run(lambda: vault.life.receive(By(customer, "georges", ""), serial))
+    assert run(lambda: vault.discs.get(serial)).state == "shipped"
+    with pytest.raises(Refused, match="other:/data/discs"):
+        run(lambda: vault.life.verify(serial))
+    elsewhere.rename(image)
+    assert run(vault.life.destroy) == 1
+    assert not image.exists()
+    image.mkdir()  # which cannot be unlinked
+    assert run(vault.life.destroy) == 0
+    image.rmdir()
+
+
+def test_an_image_that_is_sent_again_in_time_is_kept(vault: Vault) -> None:
+    """On the last day as well."""
+    customer = vault.customer()
+    vault.store(customer, 2)
+    serial = vault.ordered(customer)
+    vault.write(serial)
+    run(lambda: vault.life.ship(*OPERATOR, serial))
+    assert not run(lambda: vault.discs.destroy(By(customer, "mail6m", ""), serial, 60))
+    assert run(vault.life.destroy) == 0
+    assert vault.life.image(serial).exists()

@@ -291,6 +291,8 @@ def test_pages_that_are_followed() -> None:
         ("01/07/2005", UTC_ZONE, None),
         ("2005-07-01 9:30 x", UTC_ZONE, None),
         ("hier", UTC_ZONE, None),
+        ("9999-12-31", UTC_ZONE, None),
+        ("0001-01-01", UTC_ZONE, None),
         ("", UTC_ZONE, None),
     ],
 )

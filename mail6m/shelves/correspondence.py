@@ -1,6 +1,7 @@
 """Letters about discs: what is offered, twice reminded of, and what is on its way.
 
-No answer for sixty days counts as a refusal, if all three letters have been sent.
+No answer for sixty days counts as a refusal, if all three letters have been sent, the last one not
+too late.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from mail6m.letters import Letter, Letters
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
-from mail6m.storage.errors import StorageError
 from mail6m.storage.preferences import PreferencesTable
 
 PATH = "/dvd"
@@ -24,8 +24,14 @@ OFFERS = (("disc_offer", 0), ("disc_reminder", 20), ("disc_last_reminder", 40))
 """The letters about an offer, and how many days after it they are sent."""
 SILENCE = 60
 """Days without an answer that count as a refusal."""
+PATIENCE = timedelta(days=20)
+"""What there must be between the last letter and a refusal by silence, whenever it was sent."""
 SHIPPED = "disc_shipped"
 ACCOUNT = "mail6m"
+
+
+class NoAddress(Exception):
+    """There is nobody to be told."""
 
 
 class Writer(Protocol):
@@ -76,22 +82,24 @@ class Correspondence:
         return [letter for letter in due if letter not in disc.told]
 
     def _is_silent(self, disc: Disc) -> bool:
-        told = all(letter in disc.told for letter, _ in OFFERS)
-        return disc.state == "offered" and told and self._age(disc) >= timedelta(days=SILENCE)
+        told = disc.told_at is not None and all(letter in disc.told for letter, _ in OFFERS)
+        since = self._now() - disc.told_at if disc.told_at is not None else timedelta(0)
+        long_ago = self._age(disc) >= timedelta(days=SILENCE) and since >= PATIENCE
+        return disc.state == "offered" and told and long_ago
 
     def _age(self, disc: Disc) -> timedelta:
         return self._now() - disc.offered_at
 
     async def _tell(self, disc: Disc, name: str) -> bool:
         """Send a letter; if that cannot be, it is tried again next time."""
-        if not await self._discs.tell(disc.serial, name):
+        now = self._now()
+        if not await self._discs.telling(disc.serial, name, now):
             return False
         try:
             await self._send(disc, name)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the letter has not been sent
-            if not isinstance(error, StorageError):
-                self.log.failure("a letter about disc {serial} waits", serial=disc.serial)
-            await self._discs.not_told(disc.serial, name)
+            await self._discs.told(disc.serial, name, now)
+        except Exception:  # noqa: BLE001 - whatever it is, the letter may not have been sent
+            self.log.failure("a letter about disc {serial} waits", serial=disc.serial)
             return False
         return True
 
@@ -107,5 +115,8 @@ class Correspondence:
             last_day=(disc.offered_at + timedelta(days=SILENCE)).date(),
         )
         addresses = [preferences.email] if preferences.email else []
-        for address in addresses or await self._accounts.administrators(disc.customer):
+        addresses = addresses or await self._accounts.administrators(disc.customer)
+        if not addresses:
+            raise NoAddress(f"customer {disc.customer} has no address to write to")
+        for address in addresses:
             await self._letters.send(disc.customer, address, letter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +71,7 @@ class DiscLife:
         self._preferences = preferences
         self._directory = directory
         self._folder = folder
+        self._place = f"{socket.gethostname()}:{folder.resolve()}"
         self._dsn = dsn
         self._capacity = capacity
         self._in_thread = in_thread
@@ -84,16 +86,12 @@ class DiscLife:
 
     async def offer(self) -> int:
         """Offer discs to those whose cellar fills one, and order them for subscribers; how many."""
+        for customer in await self._discs.subscribed():
+            await self._discs.answer(By(customer, ACCOUNT, ""), True)
         count = 0
         for customer in await self._nearly_full():
-            if await self._shelves.sectors_in_cellar(customer) * SECTOR < self._capacity:
-                continue
-            by = By(customer, ACCOUNT, "")
-            if not await self._discs.offer(by, new_serial()):
-                continue
-            count += 1
-            if (await self._preferences.get(customer)).disc_subscription:
-                await self._discs.answer(by, True)
+            if await self._shelves.sectors_in_cellar(customer) * SECTOR >= self._capacity:
+                count += await self._discs.offer(By(customer, ACCOUNT, ""), new_serial())
         return count
 
     async def answer(self, by: By, accepted: bool) -> str:
@@ -178,7 +176,8 @@ class DiscLife:
             made: Mastered = await self._in_thread(make)
         finally:
             teller.stop()
-        if not await self._discs.leave(by, serial, _written(made)):
+        written = _written(made, self._place)
+        if not await self._in_thread(lambda: cellar.leave(by, serial, written)):
             if (await self._discs.get(serial)).state == "ordered":
                 made.image.unlink()
             raise Refused(f"the cellar has changed while disc {serial} was written: write it again")
@@ -232,17 +231,32 @@ class DiscLife:
         await self.destroy()
 
     async def destroy(self) -> int:
-        """Destroy the images of those that have arrived, or were sent long ago; how many."""
+        """Destroy the images of those that have arrived, or were sent long ago; how many.
+
+        Those that are here: another process, on another machine, sees to the others. What cannot be
+        destroyed now is tried again each time.
+        """
         count = 0
         for disc in await self._discs.due(KEPT):
-            self.image(disc.serial).unlink(missing_ok=True)
-            count += await self._discs.destroyed(By(disc.customer, ACCOUNT, ""), disc.serial)
+            if disc.place == self._place or self.image(disc.serial).exists():
+                by = By(disc.customer, ACCOUNT, "")
+                count += await self._discs.destroy(by, disc.serial, KEPT)
+        gone = {disc.serial for disc in await self._discs.all() if disc.state == "destroyed"}
+        for image in self._folder.glob("*.iso"):
+            if image.stem in gone:
+                try:
+                    image.unlink()
+                except OSError as error:
+                    self.log.error("an image cannot be destroyed: {error}", error=error)
         return count
 
     def _image_of(self, disc: Disc) -> Path:
         image = self.image(disc.serial)
         if disc.state not in ("written", "shipped") or not image.exists():
-            raise Refused(f"there is no image of disc {disc.serial}: it is {disc.state}")
+            where = f", and its image was written to {disc.place}" if disc.place else ""
+            raise Refused(
+                f"there is no image of disc {disc.serial} here: it is {disc.state}{where}"
+            )
         return image
 
 
@@ -271,12 +285,12 @@ def opened(
             raise DiscError(f"message {name} has {size} bytes, and had {message.size} at first")
 
 
-def _written(made: Mastered) -> Written:
+def _written(made: Mastered, place: str) -> Written:
     load = made.load
     assert load.first is not None
     assert load.last is not None
     messages: list[UUID] = [message.id for message in load.messages]
     return Written(
         messages, load.left_out, load.raw_bytes, load.first, load.last, made.size,
-        bytes.fromhex(made.manifest),
+        bytes.fromhex(made.manifest), place,
     )  # fmt: skip

@@ -40,13 +40,26 @@ class Sweep:
         self._correspondence = correspondence
 
     async def all(self) -> Swept:
-        """Do all that is due. Raises `Unavailable`."""
-        return Swept(
-            await self._plans.apply(),
-            await self._overflow.sweep(),
-            await self._discs.offer(),
-            await self._discs.thin(),
-            await self._discs.erase_all(),
-            await self._discs.destroy(),
-            await self._correspondence.send(),
-        )
+        """Do all that is due; what fails does not keep the rest from being done.
+
+        Raises what has failed first, when all has been tried.
+        """
+        failed: list[Exception] = []
+        done = []
+        for step in (
+            self._plans.apply,
+            self._overflow.sweep,
+            self._discs.offer,
+            self._discs.thin,
+            self._discs.erase_all,
+            self._discs.destroy,
+            self._correspondence.send,
+        ):
+            try:
+                done.append(await step())
+            except Exception as error:  # noqa: BLE001 - it is raised at the end
+                failed.append(error)
+                done.append(0)
+        if failed:
+            raise failed[0]
+        return Swept(*done)

@@ -20,16 +20,25 @@ from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.pool import Pool, Row
 
 _COLUMNS = """
-    customer_id, serial, state, offered_at, answered_at, told, progress, written_at, shipped_at,
-    received_at, destroyed_at, messages, left_out, raw_bytes, first_at, last_at, image_size,
-    manifest_sha256"""
+    customer_id, serial, state, offered_at, answered_at, told, told_at, progress, written_at,
+    shipped_at, received_at, destroyed_at, messages, left_out, raw_bytes, first_at, last_at,
+    image_size, manifest_sha256, place"""
 
-# Whoever has refused the last one is not asked again: the cellar is thinned.
+# Whoever subscribes to discs is not asked; whoever has refused the last one is not asked again.
 _OFFER = audited("""
-    INSERT INTO disc (customer_id, serial, state) SELECT %(customer)s, %(serial)s, 'offered'
-    WHERE 'refused' IS DISTINCT FROM (SELECT state FROM disc WHERE customer_id = %(customer)s
-                                      ORDER BY offered_at DESC LIMIT 1)
+    INSERT INTO disc (customer_id, serial, state, answered_at)
+    SELECT %(customer)s, %(serial)s,
+           CASE WHEN disc_subscription THEN 'ordered' ELSE 'offered' END,
+           CASE WHEN disc_subscription THEN now() END
+    FROM preferences WHERE customer_id = %(customer)s
+      AND (disc_subscription
+           OR 'refused' IS DISTINCT FROM (SELECT state FROM disc WHERE customer_id = %(customer)s
+                                          ORDER BY offered_at DESC LIMIT 1))
     ON CONFLICT DO NOTHING RETURNING serial""")
+
+_SUBSCRIBED = """
+SELECT d.customer_id FROM disc d JOIN preferences p USING (customer_id)
+WHERE d.state = 'offered' AND p.disc_subscription ORDER BY d.customer_id"""
 
 _ANSWER = audited("""
     UPDATE disc SET state = %(state)s, answered_at = now()
@@ -43,15 +52,20 @@ _GET = f"SELECT {_COLUMNS} FROM disc WHERE serial = %s"
 
 _OPEN = f"SELECT {_COLUMNS} FROM disc WHERE state IN ('offered', 'shipped') ORDER BY offered_at"
 
-_TELL = """
-UPDATE disc SET told = told || %(letter)s::text
-WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told) RETURNING serial"""
+_TELLING = """
+UPDATE disc SET telling_at = %(now)s
+WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)
+  AND (telling_at IS NULL OR telling_at < %(now)s - interval '10 minutes')
+RETURNING serial"""
 
-_NOT_TOLD = "UPDATE disc SET told = array_remove(told, %s) WHERE serial = %s"
+_TOLD = """
+UPDATE disc SET told = told || %(letter)s::text, told_at = %(now)s, telling_at = NULL
+WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)"""
 
 _SILENT = audited("""
     UPDATE disc SET state = 'refused', answered_at = now()
     WHERE customer_id = %(customer)s AND serial = %(serial)s AND state = 'offered'
+      AND NOT (SELECT disc_subscription FROM preferences WHERE customer_id = %(customer)s)
     RETURNING serial""")
 
 _PROGRESS = "UPDATE disc SET progress = %s WHERE serial = %s AND state = 'ordered'"
@@ -59,7 +73,7 @@ _PROGRESS = "UPDATE disc SET progress = %s WHERE serial = %s AND state = 'ordere
 _LEAVE = audited("""
     SELECT left_on_disc FROM leave_on_disc(
         %(customer)s, %(serial)s, %(ids)s::uuid[], %(spam)s::uuid[], %(raw)s, %(first)s, %(last)s,
-        %(size)s, %(manifest)s) AS left_on_disc
+        %(size)s, %(manifest)s, %(place)s) AS left_on_disc
     WHERE left_on_disc""")
 
 _ORDER_ANYWAY = audited("""
@@ -78,7 +92,7 @@ GROUP BY customer_id HAVING sum(messages) > 0 ORDER BY customer_id"""
 _ERASE = "SELECT erase_what_is_on_discs(%s, %s)"
 
 _SHIP = audited("""
-    UPDATE disc SET state = 'shipped', shipped_at = now()
+    UPDATE disc SET state = 'shipped', shipped_at = now(), told = array_remove(told, 'disc_shipped')
     WHERE customer_id = %(customer)s AND serial = %(serial)s AND state IN ('written', 'shipped')
     RETURNING serial""")
 
@@ -88,20 +102,24 @@ _RECEIVE = audited("""
       AND received_at IS NULL
     RETURNING serial""")
 
-_DESTROY = audited("""
+_ARRIVED = """
+    state = 'shipped' AND (received_at IS NOT NULL
+                           OR shipped_at < now() - %(days)s * interval '1 day')"""
+
+_DESTROY = audited(f"""
     UPDATE disc SET state = 'destroyed', destroyed_at = now()
-    WHERE customer_id = %(customer)s AND serial = %(serial)s AND state = 'shipped'
+    WHERE customer_id = %(customer)s AND serial = %(serial)s AND {_ARRIVED}
     RETURNING serial""")
 
-_DUE = f"""
-SELECT {_COLUMNS} FROM disc
-WHERE state = 'shipped' AND (received_at IS NOT NULL
-                             OR shipped_at < now() - %s * interval '1 day')
-ORDER BY shipped_at"""
+_DUE = f"SELECT {_COLUMNS} FROM disc WHERE {_ARRIVED} ORDER BY shipped_at"
 
-_CELLAR = (
-    f"SELECT {COLUMNS} FROM message m WHERE customer_id = %s AND shelf = 1 ORDER BY message_id"
-)
+# What is still to be relayed goes on no disc yet.
+_CELLAR = f"""
+SELECT {COLUMNS} FROM message m
+WHERE customer_id = %s AND shelf = 1
+  AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.customer_id = m.customer_id
+                  AND d.message_id = m.message_id AND d.state = 0)
+ORDER BY message_id"""
 
 _BODIES = """
 SELECT message_id::text, sealed FROM body
@@ -122,6 +140,8 @@ class Disc:
     answered_at: datetime | None
     told: tuple[str, ...]
     """The letters about it that have been sent."""
+    told_at: datetime | None
+    """When the last one of them was."""
     progress: float
     """Of writing it, from 0 to 1."""
     written_at: datetime | None
@@ -137,6 +157,8 @@ class Disc:
     last_at: datetime | None
     image_size: int
     manifest_sha256: bytes | None
+    place: str
+    """Where the image is: host, and folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +172,7 @@ class Written:
     last: datetime
     image_size: int
     manifest_sha256: bytes
+    place: str
 
 
 class Discs:
@@ -192,13 +215,21 @@ class Discs:
         """Those that are offered, or on their way, of all customers."""
         return [_disc(row) for row in await self._pool.query(_OPEN)]
 
-    async def tell(self, serial: str, letter: str) -> bool:
-        """A letter is about to be sent; False if somebody has sent it, or is about to."""
-        return bool(await self._pool.query(_TELL, {"serial": serial, "letter": letter}))
+    async def telling(self, serial: str, letter: str, now: datetime) -> bool:
+        """A letter is about to be sent; False if it has been, or somebody else is about to.
 
-    async def not_told(self, serial: str, letter: str) -> None:
-        """It could not be sent."""
-        await self._pool.query(_NOT_TOLD, (letter, serial))
+        Where nothing comes of that, it is tried again ten minutes later.
+        """
+        parameters = {"serial": serial, "letter": letter, "now": now}
+        return bool(await self._pool.query(_TELLING, parameters))
+
+    async def told(self, serial: str, letter: str, now: datetime) -> None:
+        """A letter has been sent."""
+        await self._pool.query(_TOLD, {"serial": serial, "letter": letter, "now": now})
+
+    async def subscribed(self) -> list[int]:
+        """Customers who are asked, and have subscribed meanwhile."""
+        return [customer for (customer,) in await self._pool.query(_SUBSCRIBED)]
 
     async def silent(self, by: By, serial: str) -> bool:
         """Take silence for a refusal; False if there has been an answer."""
@@ -207,26 +238,6 @@ class Discs:
     async def progress(self, serial: str, part: float) -> None:
         """So much of it is written."""
         await self._pool.query(_PROGRESS, (part, serial))
-
-    async def leave(self, by: By, serial: str, written: Written) -> bool:
-        """Take the messages of an image that is there out of the cellar, in one transaction.
-
-        False, and nothing has changed, if the disc is not ordered any more, or the cellar is not as
-        it was when the image was planned.
-        """
-        parameters = {
-            "customer": by.customer,
-            "serial": serial,
-            "ids": words(map(id_text, written.messages)),
-            "spam": words(map(id_text, written.left_out)),
-            "raw": written.raw_bytes,
-            "first": written.first,
-            "last": written.last,
-            "size": written.image_size,
-            "manifest": written.manifest_sha256,
-        }
-        act = note(by, Act.DISC_WRITTEN, serial)
-        return bool(await self._pool.query(_LEAVE, parameters | act))
 
     async def thin(self, customer: int, capacity: int, most: int) -> int:
         """Destroy the oldest of a cellar whose disc was refused, to keep it under one; how many.
@@ -253,11 +264,13 @@ class Discs:
 
     async def due(self, days: int) -> list[Disc]:
         """Those whose image is to be destroyed: acknowledged, or sent so many days ago."""
-        return [_disc(row) for row in await self._pool.query(_DUE, (days,))]
+        return [_disc(row) for row in await self._pool.query(_DUE, {"days": days})]
 
-    async def destroyed(self, by: By, serial: str) -> bool:
-        """Its image is no more; False if that is known already."""
-        return await self._step(_DESTROY, by, serial, Act.DISC_DESTROYED)
+    async def destroy(self, by: By, serial: str, days: int) -> bool:
+        """Its image may be no more from now on; False if it was sent again, or is known to be."""
+        parameters = {"customer": by.customer, "serial": serial, "days": days}
+        act = note(by, Act.DISC_DESTROYED, serial)
+        return bool(await self._pool.query(_DESTROY, parameters | act))
 
     async def _step(self, statement: str, by: By, serial: str, act: Act) -> bool:
         parameters = {"customer": by.customer, "serial": serial} | note(by, act, serial)
@@ -316,6 +329,33 @@ class CellarReading:
         except psycopg2.Error as error:
             raise Unavailable(str(error).strip()) from error
 
+    def leave(self, by: By, serial: str, written: Written) -> bool:
+        """Take the messages of an image that is there out of the cellar, in one transaction.
+
+        False, and nothing has changed, if the disc is not ordered any more, or the cellar is not as
+        it was when the image was planned. It is done on the connection that keeps others out: they
+        stay out until the database has done with it, whatever becomes of this process.
+        """
+        parameters = {
+            "customer": by.customer,
+            "serial": serial,
+            "ids": words(map(id_text, written.messages)),
+            "spam": words(map(id_text, written.left_out)),
+            "raw": written.raw_bytes,
+            "first": written.first,
+            "last": written.last,
+            "size": written.image_size,
+            "manifest": written.manifest_sha256,
+            "place": written.place,
+        }
+        try:
+            self._end()
+            with self._connection, self._connection.cursor() as cursor:
+                cursor.execute(_LEAVE, parameters | note(by, Act.DISC_WRITTEN, serial))
+                return bool(cursor.fetchall())
+        except psycopg2.Error as error:
+            raise Unavailable(str(error).strip()) from error
+
     def still_alone(self) -> None:
         """Make sure that nobody else may have begun. Raises `Unavailable`."""
         try:
@@ -340,13 +380,14 @@ class CellarReading:
 
 
 def _disc(row: Row) -> Disc:
-    customer, serial, state, offered, answered, told, progress, written, shipped, *rest = row
-    received, destroyed, messages, left_out, raw, first, last, size, manifest = rest
+    customer, serial, state, offered, answered, told, told_at, progress, *rest = row
+    written, shipped, received, destroyed, messages, left_out, raw, first, last, *more = rest
+    size, manifest, place = more
     return Disc(
-        customer, serial, state, offered.astimezone(UTC), _utc(answered), tuple(told), progress,
-        _utc(written),
-        _utc(shipped), _utc(received), _utc(destroyed), messages, left_out, raw, _utc(first),
-        _utc(last), size, bytes(manifest) if manifest is not None else None,
+        customer, serial, state, offered.astimezone(UTC), _utc(answered), tuple(told),
+        _utc(told_at), progress, _utc(written), _utc(shipped), _utc(received), _utc(destroyed),
+        messages, left_out, raw, _utc(first), _utc(last), size,
+        bytes(manifest) if manifest is not None else None, place,
     )  # fmt: skip
 
 

@@ -40,6 +40,8 @@ def read_date(typed: str, zone: ZoneInfo) -> datetime:
     if match is None:
         raise ValueError(typed)
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    if not 1_970 <= year <= 9_998:  # what is a date in one time zone must be one in all of them
+        raise ValueError(typed)
     return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
 
 

@@ -32,7 +32,7 @@ class DiscPages:
         }
         return Html("discs.html", values)
 
-    @page("/dvd/<serial>")
+    @page("/dvd/<serial>/certificat")
     async def certificate(self, visit: Visit, serial: str) -> Answer:
         """What was on a disc, and that it has been destroyed here."""
         disc = await self._own(visit, serial)

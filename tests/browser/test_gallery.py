@@ -199,7 +199,9 @@ SCENES = [
     Scene("dvd-lecteur", "", "hoarder reader", at("/dvd")),
     Scene("dvd-en-anglais", "", "hoarder english", at("/dvd")),
     Scene("dvd-recu", "", "hoarder", sent("/dvd", "Reçu : TCWGR3")),
-    Scene("dvd-certificat", "/dvd/<serial>", "hoarder", at("/dvd/BWTKKB")),
+    Scene(
+        "dvd-certificat", "/dvd/<serial>/certificat", "hoarder", at("/dvd/BWTKKB/certificat")
+    ),
     Scene("meuble-rapportes", "", "hoarder", at("/meuble")),
     Scene("file-attente", "", "waiting", at("/file")),
     Scene("file-attente-lecteur", "", "waiting reader", at("/file")),

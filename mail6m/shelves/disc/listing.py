@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,8 @@ _COLUMNS = (
     "sha256", "spam",
 )  # fmt: skip
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_FORMULA = re.compile(r"((?:^|[;,\t\r\n])\s*)(?=[=+\-@])")
+"""Where a cell may begin, whatever separates them for the one who opens the table."""
 _LINE = 200
 """Bytes at the most that a file of the listing takes in the manifest."""
 
@@ -188,7 +191,7 @@ def _row(listed: Listed) -> list[str]:
 
 def _harmless(text: str) -> str:
     """A text that no spreadsheet takes for a formula, whoever wrote it."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 def _entry(listed: Listed) -> str:

@@ -7,6 +7,8 @@ CREATE TABLE disc (
     offered_at timestamptz NOT NULL DEFAULT now(),
     answered_at timestamptz,
     told text[] NOT NULL DEFAULT '{}',                  -- the letters about it that have been sent
+    told_at timestamptz,                                -- the last one of them
+    telling_at timestamptz,                             -- somebody is about to send one
     progress real NOT NULL DEFAULT 0,                   -- of writing it, from 0 to 1
     written_at timestamptz,
     shipped_at timestamptz,
@@ -19,6 +21,7 @@ CREATE TABLE disc (
     last_at timestamptz,
     image_size bigint NOT NULL DEFAULT 0,
     manifest_sha256 bytea,
+    place text NOT NULL DEFAULT '',                     -- where the image is: host, and folder
     PRIMARY KEY (customer_id, serial)
 );
 -- One at a time waits for an answer, or to be written.
@@ -81,7 +84,8 @@ $$;
 -- The messages of an image that is there leave the cellar, and the disc is written, in one transaction.
 -- False if it was not ordered, or if the cellar is not as it was planned: then nothing has changed.
 CREATE FUNCTION leave_on_disc(customer integer, of_serial text, ids uuid[], left_over uuid[], raw bigint,
-                              since timestamptz, until_then timestamptz, size bigint, manifest bytea)
+                              since timestamptz, until_then timestamptz, size bigint, manifest bytea,
+                              at_place text)
 RETURNS boolean LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -102,13 +106,14 @@ BEGIN
     UPDATE disc
     SET state = 'written', progress = 1, written_at = now(), messages = cardinality(ids),
         left_out = cardinality(left_over), raw_bytes = raw, first_at = since, last_at = until_then,
-        image_size = size, manifest_sha256 = manifest
+        image_size = size, manifest_sha256 = manifest, place = at_place
     WHERE customer_id = customer AND serial = of_serial;
     RETURN true;
 END
 $$;
 
--- Erase what stands on a disc, the oldest first, at most so many messages: how many they were.
+-- Erase what stands on a disc, the oldest first, at most so many messages: how many they were. What is
+-- still to be relayed waits until it is.
 CREATE FUNCTION erase_what_is_on_discs(customer integer, most integer) RETURNS bigint
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashagg = off
@@ -123,9 +128,11 @@ BEGIN
     SELECT minute INTO oldest FROM minute_count WHERE customer_id = customer AND shelf = 3
     GROUP BY minute HAVING sum(messages) > 0 ORDER BY minute LIMIT 1;
     SELECT array_agg(message_id ORDER BY message_id) INTO ids
-    FROM (SELECT message_id FROM message
+    FROM (SELECT message_id FROM message m
           WHERE customer_id = customer AND shelf = 3
             AND message_id >= first_id(oldest * 60000::bigint)
+            AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.customer_id = customer
+                            AND d.message_id = m.message_id AND d.state = 0)
           ORDER BY message_id LIMIT most) AS first_come;
     IF ids IS NULL THEN
         RETURN 0;
@@ -139,7 +146,8 @@ $$;
 
 -- Of a cellar whose disc has been refused, destroy the oldest messages, at most so many, and no more than it
 -- takes to keep it under one disc: how many they were. Contents are counted by the sector. Spam that goes
--- on no disc does not count, and goes with the others.
+-- on no disc does not count, and goes with the others. What is still to be relayed stays until it is, and so
+-- does all of a cellar whose customer has subscribed to discs meanwhile.
 CREATE FUNCTION thin_cellar(customer integer, capacity bigint, most integer) RETURNS bigint
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -148,16 +156,18 @@ $$
 DECLARE
     last_answer text;
     spam_too boolean;
+    subscribed boolean;
     surplus bigint;
     ids uuid[];
 BEGIN
+    PERFORM lock_catalogue();
     SELECT state INTO last_answer FROM disc WHERE customer_id = customer
     ORDER BY offered_at DESC LIMIT 1;
-    IF last_answer IS DISTINCT FROM 'refused' THEN
+    SELECT archive_spam, disc_subscription INTO spam_too, subscribed
+    FROM preferences WHERE customer_id = customer;
+    IF last_answer IS DISTINCT FROM 'refused' OR subscribed THEN
         RETURN 0;
     END IF;
-    PERFORM lock_catalogue();
-    SELECT archive_spam INTO spam_too FROM preferences WHERE customer_id = customer;
     SELECT coalesce(sum((raw_size + 2047) / 2048), 0) * 2048 - capacity INTO surplus FROM message
     WHERE customer_id = customer AND shelf = 1 AND (spam IS NOT TRUE OR spam_too);
     IF surplus < 0 THEN
@@ -167,9 +177,14 @@ BEGIN
         SELECT message_id, sum(size) OVER (ORDER BY message_id) - size AS before
         FROM (SELECT message_id, CASE WHEN spam IS NOT TRUE OR spam_too
                                       THEN (raw_size + 2047) / 2048 * 2048 ELSE 0 END AS size
-              FROM message WHERE customer_id = customer AND shelf = 1
+              FROM message m WHERE customer_id = customer AND shelf = 1
+                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.customer_id = customer
+                                AND d.message_id = m.message_id AND d.state = 0)
               ORDER BY message_id LIMIT most) AS oldest) AS summed
     WHERE before <= surplus;
+    IF ids IS NULL THEN
+        RETURN 0;
+    END IF;
     RETURN delete_messages(customer, ids, 'destroyed');
 END
 $$;
