@@ -21,6 +21,7 @@ from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.embedded import Embedded
 from tests.harness import LOOPBACK, ROOT, Say, Server, new_place
 from tests.reactor_thread import PATIENCE
+from tests.scripted_peer import Peer
 
 MESSAGES = 15
 SIZE = 230_000
@@ -43,16 +44,23 @@ def dsn(server: Server) -> Iterator[str]:
     embedded.leave()
 
 
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Of the machine that all mail goes on to."""
+    with Peer() as peer:
+        yield peer.port
+
+
 class Account:
     """A customer with a cabinet for nothing, and where the mail is that was accepted."""
 
-    def __init__(self, server: Server, dsn: str, name: str) -> None:
+    def __init__(self, server: Server, dsn: str, name: str, port: int) -> None:
         self.server = server
         self.dsn = dsn
         self.domain = f"{name}.test"
         words = ("customer", "add", "--company", name, "--email", f"g@{self.domain}")
         self.number = int(server.command(*words, "--capacity", "1000")["customer"])
-        server.add_domain(self.domain, self.number, 9)
+        server.add_domain(self.domain, self.number, port)
         self.accepted = 0
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -71,6 +79,9 @@ class Account:
                 letter = f"Subject: {number}\n\n{lines}\n"
                 client.sendmail("a@example.org", [f"g@{self.domain}"], letter)
         self.accepted += MESSAGES
+        waiting = "SELECT count(*) FROM delivery WHERE customer_id = %s AND state = 0"
+        while self.ask(waiting, self.number)[0][0]:  # what is not relayed yet goes on no disc
+            pass
         while self.ask("SELECT moved FROM shed(%s, 100)", self.number)[0][0]:
             pass
 
@@ -176,9 +187,11 @@ def runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def test_the_sum_holds_whenever_the_writing_is_killed(server: Server, dsn: str, say: Say) -> None:
+def test_the_sum_holds_whenever_the_writing_is_killed(
+    server: Server, dsn: str, port: int, say: Say
+) -> None:
     """Kill -9 at every step: the disc is written or not, and no message is lost or doubled."""
-    account, images, told = Account(server, dsn, "tue"), server.data / "discs", []
+    account, images, told = Account(server, dsn, "tue", port), server.data / "discs", []
     for name, seen, later in MOMENTS:
         account.receive()
         serial = account.order()
@@ -200,9 +213,9 @@ def test_the_sum_holds_whenever_the_writing_is_killed(server: Server, dsn: str, 
     assert {state.rpartition(" ")[2] for state in told} == {"ordered", "written"}
 
 
-def test_a_disk_without_room_changes_nothing(server: Server, dsn: str) -> None:
+def test_a_disk_without_room_changes_nothing(server: Server, dsn: str, port: int) -> None:
     """It is said in one line, before anything is written; with room, the same disc is written."""
-    account, images = Account(server, dsn, "plein"), server.data / "discs"
+    account, images = Account(server, dsn, "plein", port), server.data / "discs"
     account.receive()
     serial = account.order()
     images.mkdir(exist_ok=True)

@@ -182,7 +182,7 @@ class Mastering:
         if not load.messages:
             raise DiscError(
                 "there is no message in the cellar that a disc has room for: --disc-capacity"
-                f" {self._capacity} is too small, or there is nothing but spam"
+                f" {self._capacity} is too small, or all of it is spam or still to be relayed"
             )
         for path, file in listing.finish():
             image.add_file(path, file)
