@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -58,7 +59,7 @@ def disc(root: Path, rounds: int) -> list[Figure]:
                     beside.append(measure(sink, gateway.port, load).delivered)
             written, peak, grown = writing.disc, writing.peak, _resident(gateway.pid) - idle
             quiet = _checked(gateway, serial)
-    image = int(written["image_bytes"])
+    image = int(str(written["image_bytes"]))
     progress(f"  {written['messages']} of {messages} messages; mail {median(alone):.0f}/s alone")
     return [
         Figure(
@@ -68,7 +69,7 @@ def disc(root: Path, rounds: int) -> list[Figure]:
             ">=",
             40,
             f"{image / 1e9:.3f} GB, {written['messages']} messages, {writing.seconds:.0f} s beside"
-            f" mail; checked alone at {image / 1e6 / quiet:.0f} MB/s",
+            f" mail, and {writing.erased:.0f} s to erase them; checked alone at {image / 1e6 / quiet:.0f} MB/s",
         ),
         Figure(
             "memory for it, over the idle server's",
@@ -113,22 +114,24 @@ class _Writing:
         self._command = [sys.executable, "-c", program, "--data", str(data)]
         self._command += ["disc", "write", serial, "--json"]
         self.over = threading.Event()
-        self.seconds = 0.0
+        self.seconds = self.erased = 0.0
         self.peak = 0
-        self.disc: dict[str, int] = {}
+        self.disc: dict[str, object] = {}
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        begun = time.monotonic()
+        begun = time.time()
         with subprocess.Popen(self._command, cwd=CHECKOUT, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             printed = process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = status
-        self.seconds = time.monotonic() - begun
         self.peak = usage.ru_maxrss * 1024
         if printed:
             self.disc = json.loads(printed)
+            written = datetime.fromisoformat(str(self.disc["written_at"])).timestamp()
+            self.seconds = written - begun
+            self.erased = time.time() - written
         self.over.set()
 
     def __enter__(self) -> _Writing:
