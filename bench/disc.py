@@ -69,7 +69,8 @@ def disc(root: Path, rounds: int) -> list[Figure]:
             ">=",
             40,
             f"{image / 1e9:.3f} GB, {written['messages']} messages, {writing.seconds:.0f} s beside"
-            f" mail, and {writing.erased:.0f} s to erase them; checked alone at {image / 1e6 / quiet:.0f} MB/s",
+            f" mail, and {writing.erased:.0f} s to erase them;"
+            f" checked alone at {image / 1e6 / quiet:.0f} MB/s",
         ),
         Figure(
             "memory for it, over the idle server's",
