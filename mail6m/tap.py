@@ -205,7 +205,7 @@ _RANGES = (
     ("relay_sessions", 1, 1_000),
     ("max_message_size", 1_024, 1 << 40),
     ("max_line", 1_000, 65_536),
-    ("disc_capacity", 1_000_000, 1 << 40),
+    ("disc_capacity", 100_000, 1 << 40),
 )
 
 

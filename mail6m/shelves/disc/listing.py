@@ -34,6 +34,10 @@ _COLUMNS = (
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _FORMULA = re.compile(r"((?:^|[;,\t\r\n])\s*)(?=[=+\-@])")
 """Where a cell may begin, whatever separates them for the one who opens the table."""
+_SCRIPT = 64
+"""Bytes of the index for each file of its data."""
+_FOLDERS = 8
+"""Sectors that its folder may take, and what it is named in."""
 _LINE = 200
 """Bytes at the most that a file of the listing takes in the manifest."""
 
@@ -95,7 +99,8 @@ class Listing:
         files = len(self._chunks) + len(_FIXED) + len(_WRITTEN) + 4
         manifest = self._manifest.size + files * _LINE
         grown = sum(map(sectors, (manifest, self._table.size, self._pending + SECTOR)))
-        return (self._data_sectors + grown + _pages() + files * 2) * SECTOR
+        scripts = sectors(len(self._chunks) * _SCRIPT + _SCRIPT)
+        return (self._data_sectors + grown + _pages() + scripts + files + _FOLDERS) * SECTOR
 
     def finish(self) -> Iterator[tuple[str, Path]]:
         """Its files, with their paths on the disc; the manifest, which names them all, is last."""
@@ -164,7 +169,7 @@ class _Growing:
 def _pages() -> int:
     """Sectors of the pages, at the most: what is filled in makes them longer."""
     sizes = (len(_PAGES.joinpath(name).read_bytes()) for name in (*_FIXED, *_WRITTEN))
-    return sum(sectors(2 * size) for size in sizes) + sectors(100 * _LINE)
+    return sum(sectors(size) + 1 for size in sizes)
 
 
 def _row(listed: Listed) -> list[str]:
