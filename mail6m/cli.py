@@ -12,12 +12,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import argon2
 from twisted.internet import task
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import provider
 
@@ -28,17 +30,22 @@ from mail6m.model import HOUSE, Act, Customer, Delivery, Domain, Message, Plan, 
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.cabinet import criteria
+from mail6m.shelves.closing import DAYS
 from mail6m.shelves.disc.layout import DiscError
 from mail6m.shelves.disc.names import is_serial
+from mail6m.shelves.export.kept import keep, part_of
+from mail6m.shelves.export.whole import FORMATS, Changed
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.archivist import Request
 from mail6m.storage.audit import By
+from mail6m.storage.closings import Closing
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.discs import Disc
 from mail6m.storage.domains import read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
+from mail6m.storage.exports import Export
 from mail6m.tap import Foundation, cancel_delivery, read_settings, sweep
 
 Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
@@ -94,7 +101,16 @@ class _Wrong(Exception):
     """An argument that cannot be used."""
 
 
-_EXPECTED = (StorageError, SettingsError, EmbeddedError, SealError, DiscError, OSError, _Wrong)
+_EXPECTED = (
+    StorageError,
+    SettingsError,
+    EmbeddedError,
+    SealError,
+    DiscError,
+    Changed,
+    OSError,
+    _Wrong,
+)
 
 
 # What each command does; each returns what ``--json`` prints
@@ -130,6 +146,61 @@ async def customer_list(foundation: Foundation, options: argparse.Namespace) -> 
 async def customer_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """One customer."""
     return _customer(await foundation.customers.get(options.number))
+
+
+async def customer_export(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """All of a customer's mail goes into one file; what was interrupted is gone on with."""
+    await foundation.customers.get(options.number)
+    path: Path = options.output
+    if path.exists():
+        raise _Wrong(f"{path} is there already")
+    export = await _export_of(foundation, options)
+    if export is None or not part_of(path).exists():
+        await foundation.exporter.ask(_operator(options.number), options.format)
+        export = None
+    progress = _percent()
+    while export is None or export.ready_at is None:
+        await foundation.exporter.measure_all()
+        export = await _export_of(foundation, options)
+        if export is None or export.ready_at is None:  # a server is at it
+            await deferLater(foundation.reactor, 1.0, lambda: None)
+    await keep(path, export, foundation.exporter.pieces, progress)
+    return {
+        "customer": options.number,
+        "file": str(path),
+        "messages": export.messages,
+        "bytes": export.size,
+        "sha256": export.sha256.hex() if export.sha256 else None,
+    }
+
+
+async def _export_of(foundation: Foundation, options: argparse.Namespace) -> Export | None:
+    for export in await foundation.exporter.of(options.number):
+        if export.format == options.format:
+            return export
+    return None
+
+
+async def customer_close(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A customer's contract ends: then all its data is destroyed, and its key."""
+    await foundation.customers.get(options.number)
+    return _closing(await foundation.ending.ask(_operator(options.number), options.days))
+
+
+async def customer_keep(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A contract that was to end goes on."""
+    await foundation.ending.withdraw(_operator(options.number))
+    return {"customer": options.number}
+
+
+async def customer_certificate(
+    foundation: Foundation, options: argparse.Namespace
+) -> dict[str, Any]:
+    """How far the end of a contract is; when all is destroyed, the certificate of that."""
+    closing = await foundation.ending.of(options.number)
+    if closing is None:
+        raise Refused(f"the contract of customer {options.number} is not to end")
+    return _closing(closing)
 
 
 async def domain_add(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -278,7 +349,8 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
 
 async def shelves_sweep(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Do now what time does: plans that are due, overflow, offers, destruction."""
-    return (await sweep(foundation))._asdict()
+    swept = await sweep(foundation)
+    return swept._asdict() | {"files_measured": await foundation.exporter.measure_all()}
 
 
 async def cellar_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -337,9 +409,12 @@ async def disc_refuse(foundation: Foundation, options: argparse.Namespace) -> di
 
 async def disc_write(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """An ordered disc's image is made and checked; then its messages leave the cellar."""
-    progress = _Percent() if sys.stderr.isatty() else lambda part: None
-    disc = await foundation.disc_life.write(*_OPERATOR, options.serial, progress)
+    disc = await foundation.disc_life.write(*_OPERATOR, options.serial, _percent())
     return _disc(disc)
+
+
+def _percent() -> Callable[[float], None]:
+    return _Percent() if sys.stderr.isatty() else lambda part: None
 
 
 class _Percent:
@@ -508,6 +583,26 @@ def _disc(disc: Disc) -> dict[str, Any]:
         "shipped_at": _time_or_none(disc.shipped_at),
         "received_at": _time_or_none(disc.received_at),
         "destroyed_at": _time_or_none(disc.destroyed_at),
+        "image": f"{disc.place}/{disc.serial}.iso" if disc.place else None,
+    }
+
+
+def _closing(closing: Closing) -> dict[str, Any]:
+    return {
+        "customer": closing.customer,
+        "company": closing.company,
+        "asked_at": _time(closing.asked_at),
+        "asked_by": closing.asked_by,
+        "due_at": _time(closing.due_at),
+        "closed_at": _time_or_none(closing.closed_at),
+        "key_destroyed_at": _time_or_none(closing.key_destroyed_at),
+        "destroyed_at": _time_or_none(closing.destroyed_at),
+        "messages": closing.messages,
+        "raw_bytes": closing.raw_bytes,
+        "first_received_at": _time_or_none(closing.first_at),
+        "last_received_at": _time_or_none(closing.last_at),
+        "accounts": closing.accounts,
+        "discs": closing.discs,
     }
 
 
@@ -577,7 +672,22 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--capacity", type=_positive, metavar="BYTES", help="of a dedicated cabinet")
     one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
     verb(customer, "list", customer_list)
-    verb(customer, "show", customer_show).add_argument("number", type=_number, metavar="N")
+    leaving: tuple[tuple[str, Command], ...] = (
+        ("show", customer_show),
+        ("export", customer_export),
+        ("close", customer_close),
+        ("keep", customer_keep),
+        ("certificate", customer_certificate),
+    )
+    for name, command in leaving:
+        one = verb(customer, name, command)
+        one.add_argument("number", type=_number, metavar="N")
+        if name == "export":
+            one.add_argument("--format", choices=FORMATS, default=FORMATS[0])
+            one.add_argument("--output", type=Path, required=True, metavar="FILE")
+        elif name == "close":
+            one.add_argument("--days", type=_days, default=DAYS, metavar="N",
+                             help="until then it can be withdrawn")  # fmt: skip
 
     account = verbs("account", "who signs in to the console")
     one = verb(account, "list", account_list)
@@ -710,6 +820,12 @@ def _number(value: str) -> int:
     """A customer's, or a request's; PostgreSQL's integers have 31 bits."""
     if not value.isascii() or not value.isdecimal() or int(value) >= 1 << 31:
         raise argparse.ArgumentTypeError(f"{value!r} is no such number")
+    return int(value)
+
+
+def _days(value: str) -> int:
+    if not value.isascii() or not value.isdecimal() or int(value) > 3_650:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of days, 0 to 3650")
     return int(value)
 
 

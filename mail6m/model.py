@@ -207,6 +207,10 @@ class Act(enum.StrEnum):
     DISC_SHIPPED = "disc shipped"
     DISC_RECEIVED = "disc received"
     DISC_DESTROYED = "disc destroyed"
+    EXPORT_ASKED = "export asked"
+    EXPORT_TAKEN = "export taken"
+    CLOSING_ASKED = "end of contract asked"
+    CLOSING_WITHDRAWN = "end of contract withdrawn"
 
 
 class TlsPolicy(enum.StrEnum):

@@ -50,8 +50,10 @@ from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.closing import ClosingLetters, Ending
 from mail6m.shelves.correspondence import Correspondence
 from mail6m.shelves.discs import DiscLife
+from mail6m.shelves.exports import Exporter
 from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
@@ -60,7 +62,9 @@ from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
+from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
+from mail6m.storage.closings import Closings
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
 from mail6m.storage.deliveries import Deliveries
@@ -69,6 +73,7 @@ from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import Embedded, EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
+from mail6m.storage.exports import Exports
 from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
@@ -318,6 +323,17 @@ class Foundation:
             self.reactor,
             _now,
         )
+        self.blocking = Blocking(self.dsn, self.settings.database_timeout)
+        self.exporter = Exporter(
+            Exports(self.console_pool),
+            self.blocking,
+            self.directory,
+            PreferencesTable(self.console_pool),
+            deferToThread,
+            self.reactor,
+        )
+        self.closings = Closings(self.console_pool)
+        self.ending = Ending(self.closings)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -368,17 +384,14 @@ class Foundation:
     def sweep(self, own: OwnMail, console_url: Callable[[], str]) -> Sweep:
         """What time does by itself."""
         preferences = PreferencesTable(self.console_pool)
-        correspondence = Correspondence(
-            self.discs,
-            preferences,
-            Accounts(self.console_pool),
-            self.letters(own),
-            Renderer(__version__),
-            console_url,
-            _now,
+        letters, writer = self.letters(own), Renderer(__version__)
+        accounts = Accounts(self.console_pool)
+        correspondences = (
+            Correspondence(self.discs, preferences, accounts, letters, writer, console_url, _now),
+            ClosingLetters(self.closings, letters, writer, console_url, _now),
         )
         plans = PlanChanges(Plans(self.pool), _now)
-        return Sweep(plans, self.overflow, self.disc_life, correspondence)
+        return Sweep(plans, self.overflow, self.disc_life, self.ending, correspondences)
 
     async def revive(self) -> None:
         """Start the embedded database again, should it have died."""
@@ -391,6 +404,7 @@ class Foundation:
             self.pool.close()
             self.console_pool.close()
             self.archive.close()
+            self.blocking.close()
         if self._embedded is not None:
             await deferToThread(self._embedded.leave)
 
@@ -546,6 +560,7 @@ class Mail6M(Service):
         self._calendar.start(60.0)  # from here on, letters know where the console is
         foundation.indexer.start(journal.busy)
         foundation.overflow.start(journal.busy)
+        foundation.exporter.start(journal.busy)
         self._up = True
         _settle_in()
         self.log.info(
@@ -573,6 +588,8 @@ class Mail6M(Service):
                 archivist=foundation.archivist,
                 discs=foundation.discs,
                 disc_life=foundation.disc_life,
+                exporter=foundation.exporter,
+                ending=foundation.ending,
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
                 resolver=createResolver(),
@@ -681,6 +698,7 @@ class Mail6M(Service):
         self._up = False
         self._foundation.indexer.stop()
         self._foundation.overflow.stop()
+        self._foundation.exporter.stop()
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())
         # Together less than the 10 s that the contract allows.

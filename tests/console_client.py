@@ -33,16 +33,21 @@ from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.closing import Ending
 from mail6m.shelves.disc.names import new_serial
 from mail6m.shelves.discs import DiscLife
+from mail6m.shelves.exports import Exporter
 from mail6m.shelves.indexer import Indexer
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
+from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
+from mail6m.storage.closings import Closings
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
+from mail6m.storage.exports import Exports
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
@@ -136,6 +141,7 @@ def listening(
         keyring, domains, customers = Keyring(MASTER), Domains(pool), Customers(pool)
         catalogue, archive = Catalogue(pool), Archive(pool, dsn, 10.0)
         indexer, letterbox = Indexer(reactor, catalogue), Letterbox()
+        blocking = Blocking(dsn, 10.0)
         directory = Directory(reactor, domains, customers, keyring, "mail6m.test", None)
         available: dict[str, Any] = {
             "pool": pool,
@@ -163,6 +169,10 @@ def listening(
                 reactor,
                 lambda: datetime.now(UTC),
             ),
+            "exporter": Exporter(
+                Exports(pool), blocking, directory, PreferencesTable(pool), deferToThread, reactor
+            ),
+            "ending": Ending(Closings(pool)),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Nowhere(),
@@ -200,6 +210,7 @@ def listening(
 
             run(close)
             archive.close()
+            blocking.close()
 
 
 async def _health() -> dict[str, Any]:
@@ -370,6 +381,8 @@ class House:
     """The token of a letter to the reader."""
     disc: str
     """The serial number of one that is on its way."""
+    file: str
+    """The name of one of all its mail, of which there is none."""
     messages: list[UUID]
     deliveries: list[str] = field(default_factory=list)
     """As `Delivery.id` writes them."""
@@ -469,6 +482,11 @@ def new_house(at: Console) -> House:
         " VALUES (%s, %s, 'shipped', now(), now(), 7, now(), now(), 4096, %s)",
         *(number, disc, token_hash(disc)),
     )
+    [[asked]] = at.ask(
+        "INSERT INTO export (customer_id, format, wanted, ready_at, sha256)"
+        " VALUES (%s, 'mbox', 0, now(), %s) RETURNING to_char(asked_at, 'YYYY-MM-DD')",
+        *(number, token_hash(word)),
+    )
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -478,6 +496,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
+        f"mail6m-{number}-{asked}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -571,6 +590,16 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "POST /cave/archiviste": lambda h: Sample(
         fields=[("subject", f"sujet {h.word}"), ("since", "2005-07-01"), ("reason", "Litige")]
     ),
+    "GET /partir": lambda _: Sample(),
+    "POST /partir/fichiers": lambda _: Sample(
+        fields=[("format", "zip"), ("current", "not this one")], own=403
+    ),
+    "GET /partir/fichiers/<name>": lambda h: Sample({"name": h.file}, foreign=404),
+    "GET /partir/resilier": lambda _: Sample(),
+    "POST /partir/resilier": lambda h: Sample(
+        fields=[("company", h.company), ("current", "not this one")], own=403, foreign=400
+    ),
+    "POST /partir/rester": lambda _: Sample(idle=True),
     "GET /file": lambda _: Sample(fields=[("page", 1)]),
     "POST /file/reessayer": lambda h: Sample(
         fields=[("id", h.deliveries[0]), ("page", 1)], foreign=404

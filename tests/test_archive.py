@@ -260,7 +260,7 @@ def test_the_large_way_survives_a_killed_backend(
     for _ in range(2):
         new = new_message(customer, NOISE)
         archive.store_large([(new, new.parts)], 0)
-        [spare] = archive._spare
+        [spare] = archive._blocking._spare
         pid = spare.info.backend_pid
         assert ask(database, "SELECT pg_terminate_backend(%s, 10000)", pid) == [(True,)]
     assert len(found(archive, customer)) == 2

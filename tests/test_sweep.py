@@ -30,17 +30,17 @@ class Work:
 
 def swept(work: Work) -> Swept:
     """All of it."""
-    parts = [cast(Any, work)] * 4
-    return run(lambda: Sweep(*parts).all())
+    part = cast(Any, work)
+    return run(lambda: Sweep(part, part, part, part, [part]).all())
 
 
-STEPS = ["apply", "sweep", "offer", "thin", "erase_all", "destroy", "send"]
+STEPS = ["apply", "sweep", "offer", "thin", "erase_all", "destroy", "advance", "send"]
 
 
 def test_all_is_done_in_order() -> None:
     """And counted."""
     work = Work()
-    assert swept(work) == Swept(1, 2, 3, 4, 5, 6, 7)
+    assert swept(work) == Swept(1, 2, 3, 4, 5, 6, 7, 8)
     assert work.done == STEPS
 
 

@@ -52,7 +52,7 @@ class Security:
 
     async def change_password(self, identity: Identity, by: By, current: str, new: str) -> str:
         """Another password; all other sessions end, and this one gets a new token."""
-        await self._confirm(identity, by, current)
+        await self.confirm(identity, by, current)
         hashed = await self._passwords.hash(new)
         await self._accounts.set_password(
             by, identity.account, hashed, Act.PASSWORD_CHANGED, session=identity.session
@@ -78,7 +78,7 @@ class Security:
         secret = await self.offered(identity)
         if secret is None:
             raise NotNow
-        await self._confirm(identity, by, password)
+        await self.confirm(identity, by, password)
         step = step_of(secret, code, self._clock())
         if step is None:
             raise WrongCode
@@ -91,7 +91,7 @@ class Security:
 
     async def renew_codes(self, identity: Identity, by: By, password: str) -> list[str]:
         """New recovery codes; the old ones are good no more. Raises `NotNow`, too."""
-        await self._confirm(identity, by, password)
+        await self.confirm(identity, by, password)
         codes, hashes = self._new_codes(identity)
         if not await self._accounts.set_recovery(by, identity.account, hashes):
             raise NotNow
@@ -99,11 +99,12 @@ class Security:
 
     async def turn_off(self, identity: Identity, by: By, password: str, code: str) -> None:
         """Ask for no second factor any more."""
-        await self._confirm(identity, by, password)
+        await self.confirm(identity, by, password)
         await self._signin.prove(identity, code, by.client)
         await self._accounts.turn_totp_off(by, identity.account)
 
-    async def _confirm(self, identity: Identity, by: By, password: str) -> None:
+    async def confirm(self, identity: Identity, by: By, password: str) -> None:
+        """Make sure that it is the account's owner, by the password."""
         if not await self._signin.confirm(identity, password, by.client):
             raise WrongPassword
 

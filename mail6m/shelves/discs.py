@@ -15,9 +15,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mail6m.directory import Directory
-from mail6m.model import id_text
-from mail6m.seal import Key, Opening, SealError
+from mail6m.seal import Key
 from mail6m.shelves.cellar import image_size
+from mail6m.shelves.contents import Unsealed
 from mail6m.shelves.disc.burn import burn
 from mail6m.shelves.disc.layout import SECTOR, DiscError
 from mail6m.shelves.disc.listing import Label
@@ -178,9 +178,15 @@ class DiscLife:
             teller.stop()
         written = _written(made, self._place)
         if not await self._in_thread(lambda: cellar.leave(by, serial, written)):
-            if (await self._discs.get(serial)).state == "ordered":
+            if not await self._has_been_written(serial):
                 made.image.unlink()
             raise Refused(f"the cellar has changed while disc {serial} was written: write it again")
+
+    async def _has_been_written(self, serial: str) -> bool:
+        try:
+            return (await self._discs.get(serial)).state != "ordered"
+        except Refused:  # its customer is no more
+            return False
 
     async def _tell(self, serial: str, said: list[float]) -> None:
         """Let the customer see how far the writing is."""
@@ -263,26 +269,10 @@ class DiscLife:
 def opened(
     key: Key, wanted: Sequence[Wanted], rows: Iterator[tuple[str, bytes]]
 ) -> Iterator[bytes]:
-    """The contents of some messages, one behind the other, out of the sealed parts of more.
-
-    Both are in order. Raises `SealError` if a part is missing or is not as it was sealed, and
-    `DiscError` if a message has another size than when it came in.
-    """
-    of, part = next(rows, ("", b""))
+    """The contents of some messages, one behind the other. Raises `SealError`."""
+    unsealed = Unsealed(key, rows)
     for message in wanted:
-        name, size = id_text(message.id), 0
-        while of and of < name:
-            of, part = next(rows, ("", b""))
-        opening = Opening(key, message.id)
-        while not opening.complete:
-            if of != name:
-                raise SealError(f"parts of message {name} are missing")
-            for piece in opening.feed(part):
-                size += len(piece)
-                yield piece
-            of, part = next(rows, ("", b""))
-        if size != message.size:
-            raise DiscError(f"message {name} has {size} bytes, and had {message.size} at first")
+        yield from unsealed.content(message.id, message.size)
 
 
 def _written(made: Mastered, place: str) -> Written:

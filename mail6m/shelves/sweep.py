@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-from mail6m.shelves.correspondence import Correspondence
+from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
@@ -21,7 +22,16 @@ class Swept(NamedTuple):
     messages_erased: int
     """Which are on discs."""
     images_destroyed: int
+    customers_destroyed: int
+    """Whose contract had ended."""
     letters_sent: int
+
+
+class Correspondence(Protocol):
+    """Who sends letters that are due."""
+
+    async def send(self) -> int:
+        """Send them; how many."""
 
 
 class Sweep:
@@ -32,12 +42,14 @@ class Sweep:
         plans: PlanChanges,
         overflow: Overflow,
         discs: DiscLife,
-        correspondence: Correspondence,
+        ending: Ending,
+        correspondences: Sequence[Correspondence],
     ) -> None:
         self._plans = plans
         self._overflow = overflow
         self._discs = discs
-        self._correspondence = correspondence
+        self._ending = ending
+        self._correspondences = correspondences
 
     async def all(self) -> Swept:
         """Do all that is due; what fails does not keep the rest from being done.
@@ -53,7 +65,8 @@ class Sweep:
             self._discs.thin,
             self._discs.erase_all,
             self._discs.destroy,
-            self._correspondence.send,
+            self._ending.advance,
+            self._send_letters,
         ):
             try:
                 done.append(await step())
@@ -63,3 +76,6 @@ class Sweep:
         if failed:
             raise failed[0]
         return Swept(*done)
+
+    async def _send_letters(self) -> int:
+        return sum([await one.send() for one in self._correspondences])

@@ -11,13 +11,11 @@ from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
-import psycopg2
-from psycopg2.extensions import connection as BlockingConnection
-
 from mail6m.model import Act, Client, Envelope, Message, Recipient, Shelf, Summary, id_text
 from mail6m.storage.arrays import booleans, numbers, texts, words
 from mail6m.storage.audit import By, audited, note
-from mail6m.storage.errors import Refused, Unavailable
+from mail6m.storage.blocking import Blocking
+from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Prepared, Row
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -162,9 +160,7 @@ class Archive:
 
     def __init__(self, pool: Pool, dsn: str, timeout: float) -> None:
         self._pool = pool
-        self._dsn = dsn
-        self._timeout = timeout
-        self._spare: list[BlockingConnection] = []
+        self._blocking = Blocking(dsn, timeout)
         pool.prepare(_STORE)
 
     async def store(self, messages: Sequence[NewMessage], slot: int) -> None:
@@ -177,39 +173,15 @@ class Archive:
         A message's ``stored_size`` and ``sha256`` are read when its parts are exhausted. Blocking:
         call it in a thread. Raises `Unavailable`, after which the messages may be there.
         """
-        connection = None
-        try:
-            connection = self._blocking_connection()
-            with connection, connection.cursor() as cursor:
-                for message, parts in bodies:
-                    cursor.copy_expert(_COPY, _Rows(_copy_rows(message, parts)), size=1 << 17)
-                messages = [message for message, _ in bodies]
-                cursor.execute(_MESSAGES + " SELECT 1", _metadata(messages, slot))
-        except psycopg2.Error as error:
-            if connection is not None:
-                connection.close()
-            raise Unavailable(str(error).strip()) from error
-        self._spare.append(connection)
-
-    def _blocking_connection(self) -> BlockingConnection:
-        """Txpostgres has no COPY; the driver below it has, on connections for threads."""
-        while self._spare:
-            connection = self._spare.pop()
-            try:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute("SELECT 1")
-                return connection
-            except psycopg2.Error:  # it died while it was idle
-                connection.close()
-        milliseconds = int(self._timeout * 1000)
-        return psycopg2.connect(
-            self._dsn, connect_timeout=10, options=f"-c statement_timeout={milliseconds}"
-        )
+        with self._blocking.transaction() as connection, connection.cursor() as cursor:
+            for message, parts in bodies:
+                cursor.copy_expert(_COPY, _Rows(_copy_rows(message, parts)), size=1 << 17)
+            messages = [message for message, _ in bodies]
+            cursor.execute(_MESSAGES + " SELECT 1", _metadata(messages, slot))
 
     def close(self) -> None:
         """Close the connections that are kept for large messages."""
-        while self._spare:
-            self._spare.pop().close()
+        self._blocking.close()
 
     async def get(self, customer: int, message: UUID) -> Message:
         """One message of a customer's. Raises `Refused` if there is none."""

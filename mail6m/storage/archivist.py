@@ -11,7 +11,7 @@ from mail6m.model import Act, id_text
 from mail6m.storage.arrays import words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
-from mail6m.storage.pool import Pool, Row, text
+from mail6m.storage.pool import Pool, Row, text, utc
 
 _COLUMNS = """
     customer_id, request_id, asked_at, account, sender, recipient, subject, since, until, reason,
@@ -144,11 +144,7 @@ class Requests:
 def _request(row: Row) -> Request:
     customer, id_, asked, account, sender, recipient, subject, since, until, *rest = row
     reason, state, decided, answer, messages = rest
-    wish = Wish(sender, recipient, subject, _utc(since), _utc(until), reason)
+    wish = Wish(sender, recipient, subject, utc(since), utc(until), reason)
     return Request(
-        customer, id_, asked.astimezone(UTC), account, wish, state, _utc(decided), answer, messages
+        customer, id_, asked.astimezone(UTC), account, wish, state, utc(decided), answer, messages
     )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.astimezone(UTC) if moment is not None else None

@@ -17,7 +17,7 @@ from mail6m.storage.archive import COLUMNS, read_message
 from mail6m.storage.arrays import words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused, Unavailable
-from mail6m.storage.pool import Pool, Row
+from mail6m.storage.pool import Pool, Row, utc
 
 _COLUMNS = """
     customer_id, serial, state, offered_at, answered_at, told, told_at, progress, written_at,
@@ -384,12 +384,8 @@ def _disc(row: Row) -> Disc:
     written, shipped, received, destroyed, messages, left_out, raw, first, last, *more = rest
     size, manifest, place = more
     return Disc(
-        customer, serial, state, offered.astimezone(UTC), _utc(answered), tuple(told),
-        _utc(told_at), progress, _utc(written), _utc(shipped), _utc(received), _utc(destroyed),
-        messages, left_out, raw, _utc(first), _utc(last), size,
+        customer, serial, state, offered.astimezone(UTC), utc(answered), tuple(told),
+        utc(told_at), progress, utc(written), utc(shipped), utc(received), utc(destroyed),
+        messages, left_out, raw, utc(first), utc(last), size,
         bytes(manifest) if manifest is not None else None, place,
     )  # fmt: skip
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.astimezone(UTC) if moment is not None else None

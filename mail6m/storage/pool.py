@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -326,3 +327,8 @@ def text(value: str) -> str:
     if value.isascii() and "\x00" not in value:
         return value
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """A time as PostgreSQL says it, if there is one."""
+    return moment.astimezone(UTC) if moment is not None else None

@@ -20,13 +20,16 @@ from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
+from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
+from mail6m.shelves.exports import Exporter
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
+from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
@@ -44,6 +47,7 @@ from mail6m.web.discs import DiscPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
+from mail6m.web.leaving import LeavingPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -63,6 +67,7 @@ PAGES: tuple[type, ...] = (
     DomainPages,
     WhitelistPages,
     PreferencesPages,
+    LeavingPages,
     ActivityPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
@@ -83,6 +88,8 @@ class Parts:
     archivist: Archivist
     discs: Discs
     disc_life: DiscLife
+    exporter: Exporter
+    ending: Ending
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
@@ -144,6 +151,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         PreferencesPages(
             PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
         ),
+        LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
     ]
     return guard, pages

@@ -25,10 +25,11 @@ from mail6m.access.signin import new_token, token_hash
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.sessions import Sessions
 from mail6m.turn import Round, Turn
+from mail6m.web.download import send
 from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
 from mail6m.web.site import fields
-from mail6m.web.visit import Answer, Html, NotFound, Plain, Redirect, Visit
+from mail6m.web.visit import Answer, Download, Html, NotFound, Plain, Redirect, Visit
 from mail6m.web.words import preferred
 
 CSRF_FIELD = "csrf"
@@ -255,6 +256,8 @@ class Guard:
             return await self._redirect(request, visit, answer)
         if isinstance(answer, Plain):
             return _body(request, answer.status, answer.kind, answer.body)
+        if isinstance(answer, Download):
+            return await self._send(request, answer)
         await self._making.join()
         page = self._page(request, visit, answer)
         if visit.signed_in and visit.identity.notices and answer.status == 200:
@@ -264,6 +267,13 @@ class Guard:
     def _page(self, request: Any, visit: Visit, page: Html) -> bytes:
         body = self._renderer.page(visit, page)
         return _body(request, page.status, "text/html; charset=utf-8", body)
+
+    async def _send(self, request: Any, download: Download) -> bytes:
+        try:
+            await send(request, download)
+        except Exception as error:  # noqa: BLE001 - what was begun is cut; there is no page to show
+            self.log.warn("{name} was cut: {error!r}", name=download.name, error=error)
+        return b""
 
     async def _redirect(self, request: Any, visit: Visit, answer: Redirect) -> bytes:
         if answer.say and visit.signed_in:

@@ -19,6 +19,7 @@ from mail6m.model import Message
 from mail6m.web.menu import MENU, N_
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
+from mail6m.zones import zone_of
 
 _MENU = [list(lines) for _, lines in groupby(MENU, key=lambda line: line.group)]
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
@@ -27,7 +28,7 @@ _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
 _LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
-_BUTTONS = dict.fromkeys(_LETTERS, _DISCS)
+_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {"closing_asked": N_("Voir la résiliation")}
 """What stands on the button of a letter, if it is not for a password."""
 
 
@@ -74,6 +75,7 @@ class Renderer:
             "moment": texts.moment,
             "clock": texts.clock,
             "day": texts.day,
+            "local_day": texts.local_day,
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
@@ -120,6 +122,10 @@ class _Texts:
         first = self._language == "fr" and day.day == 1
         pattern = "d'er' MMMM yyyy" if first else "d MMMM yyyy"
         return format_date(day, pattern, locale=self._locale)
+
+    def local_day(self, at: datetime, zone: str) -> str:
+        """The day that a moment falls on somewhere."""
+        return self.day(at.astimezone(zone_of(zone)).date())
 
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""

@@ -67,7 +67,7 @@ class SecurityPages:
         try:
             token = await self._security.change_password(identity, visit.by, current, new)
         except (WrongPassword, TooManyFailures) as error:
-            return await self._page(visit, form, status=_blame(form, error))
+            return await self._page(visit, form, status=blame(form, error))
         say = visit._("Votre mot de passe est changé. Vos autres sessions sont fermées.")
         return Redirect("/securite", say, session=token)
 
@@ -96,7 +96,7 @@ class SecurityPages:
         except NotNow:
             return Redirect("/securite")
         except (WrongPassword, WrongCode, TooManyFailures) as error:
-            return await self._factor(visit, form, _blame(form, error))
+            return await self._factor(visit, form, blame(form, error))
         return Html("recovery_codes.html", {"codes": codes, "fresh": True})
 
     @page("/securite/codes-de-secours")
@@ -117,7 +117,7 @@ class SecurityPages:
         except NotNow:
             return Redirect("/securite")
         except (WrongPassword, TooManyFailures) as error:
-            return _codes(visit, form, _blame(form, error))
+            return _codes(visit, form, blame(form, error))
         return Html("recovery_codes.html", {"codes": codes, "fresh": False})
 
     @page("/securite/desactiver")
@@ -135,7 +135,7 @@ class SecurityPages:
         try:
             await self._security.turn_off(visit.identity, visit.by, password, code)
         except (WrongPassword, WrongCode, TooManyFailures) as error:
-            return _off(visit, form, _blame(form, error))
+            return _off(visit, form, blame(form, error))
         return Redirect("/securite", visit._("La validation en deux étapes est désactivée."))
 
     @act("/securite/sessions/fermer", Access.READER)
@@ -191,7 +191,7 @@ def _off(visit: Visit, form: FactorForm, status: int = 200) -> Answer:
     return Html("factor_off.html", {"form": form}, status)
 
 
-def _blame(form: Any, error: Exception) -> int:
+def blame(form: Any, error: Exception) -> int:
     """Say it by the field that is wrong; the status that goes with it."""
     if isinstance(error, WrongCode):
         form.code.errors = [N_("Ce code n'est pas le bon, ou il a déjà servi.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -65,7 +66,21 @@ class Plain:
     status: int = 200
 
 
-Answer = Html | Redirect | Plain
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to be kept, which is made while it is sent."""
+
+    name: str
+    """In ASCII, and without quotes."""
+    kind: str
+    size: int
+    etag: str
+    """The same as long as all its octets are."""
+    pieces: Callable[[int], AsyncIterator[bytes]]
+    """Its octets, from a place on."""
+
+
+Answer = Html | Redirect | Plain | Download
 
 
 class Translate(Protocol):
