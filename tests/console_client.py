@@ -106,6 +106,7 @@ class Console:
     web: Web
     indexer: Indexer
     archive: Archive
+    exporter: Exporter
     letterbox: Letterbox
     database: Any
     """A connection of the test's own."""
@@ -199,7 +200,15 @@ def listening(
             database.autocommit = True
         try:
             yield Console(
-                dsn, port.getHost().port, guard, web, indexer, archive, letterbox, database
+                dsn,
+                port.getHost().port,
+                guard,
+                web,
+                indexer,
+                archive,
+                available["exporter"],
+                letterbox,
+                database,
             )
         finally:
             if database is not None:
