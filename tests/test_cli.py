@@ -13,6 +13,7 @@ import os
 import random
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,57 @@ def home(site: Site) -> Home:
     name = f"d{number}.test"
     site.json("domain", "add", name, "--customer", str(number), "--to", "127.0.0.1:2525")
     return Home(number, name)
+
+
+# Leaving
+
+
+def test_all_mail_goes_into_one_file(site: Site, home: Home, tmp_path: Path) -> None:
+    """Whole, with its digest; what was interrupted is gone on with, and nothing is overwritten."""
+    for content in (LETTER, NOISE, LETTER):
+        site.receive(content, f"marie@{home.domain}")
+    number, path = str(home.number), tmp_path / "all.zip"
+    said = site.json("customer", "export", number, "--output", str(path))
+    octets = path.read_bytes()
+    assert said == {
+        "customer": home.number,
+        "file": str(path),
+        "messages": 3,
+        "bytes": len(octets),
+        "sha256": hashlib.sha256(octets).hexdigest(),
+    }
+    with zipfile.ZipFile(path) as archive:
+        assert [archive.read(name) for name in archive.namelist()] == [LETTER, NOISE, LETTER]
+    assert "is there already" in site.refusal("customer", "export", number, "--output", str(path))
+    site.receive(LETTER, f"marie@{home.domain}")
+    path.rename(tmp_path / "all.zip.part")
+    os.truncate(tmp_path / "all.zip.part", len(octets) // 2)
+    again = site.json("customer", "export", number, "--output", str(path))
+    assert again == said, "it is the same file, without what has come since"
+    assert path.read_bytes() == octets
+
+
+def test_a_contract_ends(site: Site, home: Home) -> None:
+    """It can be taken back until the day; then nothing is taken in, and a certificate is left."""
+    site.receive(LETTER, f"marie@{home.domain}")
+    number = str(home.number)
+    assert "not to end" in site.refusal("customer", "certificate", number)
+    asked = site.json("customer", "close", number)
+    assert datetime.fromisoformat(asked["due_at"]) > datetime.now(UTC) + timedelta(days=6)
+    assert site.json("customer", "keep", number) == {"customer": home.number}
+    assert "was not to end" in site.refusal("customer", "keep", number)
+    site.json("customer", "close", number, "--days", "0")
+    ask(site.dsn, "DELETE FROM delivery WHERE customer_id = %s", home.number)
+    assert site.json("shelves", "sweep")["customers_destroyed"] == 0
+    assert site.json("customer", "certificate", number)["closed_at"] is not None
+    assert site.json("domain", "list", "--customer", number) == []
+    ask(site.dsn, "UPDATE closing SET closed_at = closed_at - interval '61 seconds'")
+    assert site.json("shelves", "sweep")["customers_destroyed"] == 1
+    assert "there is no customer" in site.refusal("customer", "show", number)
+    certificate = site.json("customer", "certificate", number)
+    assert certificate["messages"] == 1
+    assert certificate["raw_bytes"] == len(LETTER)
+    assert None not in (certificate["key_destroyed_at"], certificate["destroyed_at"])
 
 
 # Customers

@@ -74,6 +74,11 @@ class Closing:
     told: tuple[str, ...]
     """The letters about it that have been sent."""
 
+    @property
+    def asker(self) -> str:
+        """Who asked for it, as customers know them: operators are Mail6M."""
+        return self.asked_by if "@" in self.asked_by else "Mail6M"
+
 
 class Closings:
     """The table ``closing``."""

@@ -147,6 +147,19 @@ class Stage:
                 {"customer": company.number, "serial": serial, "state": state, "there": there},
             )
 
+    def files(self, company: Company) -> None:
+        """Of all its mail: one that is ready, and one that somebody is at for a long time."""
+        self.sql(
+            "INSERT INTO export (customer_id, format, wanted, worker, worked_at, ready_at,"
+            " messages, size, sha256)"
+            " SELECT %s, format, wanted, gen_random_uuid(), now() + interval '1 day', ready,"
+            " messages, size, sha FROM (VALUES"
+            " ('zip', 61234, now(), 61234, 4218765312, sha256('all')),"
+            " ('mbox', 61234, NULL, 25718, 1765312001, NULL))"
+            " AS v (format, wanted, ready, messages, size, sha)",
+            (company.number,),
+        )
+
     def received(self, recipient: str, count: int = 1) -> list[Mail]:
         """What the machine has got for somebody, once it is so much."""
 

@@ -242,6 +242,16 @@ SCENES = [
     ),
     Scene("preferences-lecteur", "", "reader", at("/preferences")),
     Scene("preferences-en-anglais", "", "english", at("/preferences")),
+    # Emporter, résilier
+    Scene("partir", "/partir", "hoarder", at("/partir")),
+    Scene("partir-rien", "", "newcomer", at("/partir")),
+    Scene("partir-en-anglais", "", "hoarder english", at("/partir")),
+    Scene("partir-faux", "", "newcomer", sent("/partir", "Préparer", current="non")),
+    Scene("partir-bientot", "", "careful", at("/partir")),
+    Scene(
+        "partir-resilier-faux", "", "newcomer",
+        sent("/partir/resilier", "Résilier", company="Autre", current=""),
+    ),
     # Comptes, Sécurité
     Scene("comptes-faux", "", "administrator", sent("/comptes", "Ajouter", email="celine")),
     Scene(
@@ -294,6 +304,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.archivist(hoarder)
     stage.discs(hoarder, "offered", "written", "shipped", "destroyed")
     stage.discs(careful, "ordered", "destroyed")
+    stage.files(hoarder)
+    stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
     with windows(browser, stage) as open_window:
         hall.windows = {
@@ -312,7 +324,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "waiting": open_window(waiting.email),
             "waiting reader": open_window(stage.reader(waiting)),
         }
-        hall.windows["patient"].page.add_init_script(_PATIENT)
+        for name in ("patient", "hoarder", "hoarder english"):
+            hall.windows[name].page.add_init_script(_PATIENT)
         turn_on_second_factor(hall.windows["careful"])
         hall.windows["halfway"].go("/connexion")
         hall.windows["halfway"].sign_in(careful.email)
@@ -335,9 +348,9 @@ def html_judge() -> Iterator[HtmlJudge]:
 
 
 def test_every_page_is_shown() -> None:
-    """No page of the console is without a scene; only ``/`` is, which leads on at once."""
+    """No page of the console is without a scene, but what is none: what leads on, and a file."""
     shown = {scene.rule for scene in SCENES} - {""}
-    assert shown == set(PAGES) - {"/"}
+    assert shown == set(PAGES) - {"/", "/partir/fichiers/<name>"}
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
