@@ -50,6 +50,10 @@ for (const input of document.querySelectorAll("input[data-picker]")) {
   });
 }
 
-// A page about work in progress looks again by itself.
+// A page about work in progress looks again by itself, but not while somebody is in a form.
 const waiting = document.querySelector("[data-refresh]");
-if (waiting) setTimeout(() => location.reload(), 1000 * waiting.dataset.refresh);
+const lookAgain = () => {
+  if (document.activeElement?.form) setTimeout(lookAgain, 1000);
+  else location.reload();
+};
+if (waiting) setTimeout(lookAgain, 1000 * waiting.dataset.refresh);
