@@ -9,6 +9,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
+from typing import Any, Protocol
 
 from mail6m.delivery.own import OwnMail
 
@@ -21,6 +22,13 @@ class Letter:
     text: str
     html: str
     """The same, for those who read HTML."""
+
+
+class Writer(Protocol):
+    """Who knows the words of letters."""
+
+    def letter(self, name: str, language: str, **values: Any) -> Letter:
+        """The letter of that name, with these values."""
 
 
 class Letters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from mail6m.access.brake import Brake, Counted, TooManyFailures, network
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import address_typed, new_token, token_hash
-from mail6m.letters import Letter, Letters
+from mail6m.letters import Letters, Writer
 from mail6m.model import Act
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
@@ -38,13 +38,6 @@ INVITATION = Kind("invitation", 7 * 86_400.0, Act.INVITATION_SENT)
 
 class NoAddress(Exception):
     """Where the console is reached from outside is not known (``--console-url``)."""
-
-
-class Writer(Protocol):
-    """Who knows the words of letters."""
-
-    def letter(self, name: str, language: str, **values: Any) -> Letter:
-        """The letter of that name, with these values."""
 
 
 class PasswordLinks:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from mail6m.model import Shelf
+from mail6m.shelves.disc.layout import SECTOR
 from mail6m.storage.customers import Customers
 from mail6m.storage.shelves import Arrivals, Held, Shelves
 
@@ -15,8 +16,6 @@ LOOKED_BACK = 90
 """Days whose mail says what is to come."""
 _FORESEEABLE = 3_650
 """Days; what would happen later than that cannot be foreseen."""
-_SECTOR = 2_048
-"""Bytes of a disc that are written as one (ECMA-119, 6.1.2)."""
 
 
 class Forecast(NamedTuple):
@@ -71,7 +70,7 @@ def image_size(messages: int, raw_bytes: int) -> int:
     A message fills its last sector by half, and what the disc says about it, in its directories
     and in its lists, is taken for half a sector more. A disc is planned to the byte, not by this.
     """
-    return raw_bytes + messages * _SECTOR
+    return raw_bytes + messages * SECTOR
 
 
 def forecast(room: int, disc_room: int, arrivals: Arrivals) -> Forecast:

@@ -11,9 +11,8 @@ from datetime import datetime
 
 from twisted.logger import Logger
 
-from mail6m.letters import Letters
+from mail6m.letters import Letters, Writer
 from mail6m.model import HOUSE
-from mail6m.shelves.correspondence import Writer
 from mail6m.storage.audit import By
 from mail6m.storage.closings import Closing, Closings
 from mail6m.storage.errors import Refused

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from mail6m.letters import Letter, Letters
+from mail6m.letters import Letters, Writer
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
@@ -32,13 +31,6 @@ ACCOUNT = "mail6m"
 
 class NoAddress(Exception):
     """There is nobody to be told."""
-
-
-class Writer(Protocol):
-    """Who knows the words of letters."""
-
-    def letter(self, name: str, language: str, **values: Any) -> Letter:
-        """The letter of that name, with these values."""
 
 
 class Correspondence:
