@@ -6,18 +6,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.logger import Logger
 
 from mail6m.directory import Directory
 from mail6m.seal import SealError
+from mail6m.shelves.background import Background
 from mail6m.shelves.export import whole
 from mail6m.shelves.export.whole import Measuring
 from mail6m.storage.audit import By
 from mail6m.storage.blocking import Blocking
-from mail6m.storage.errors import Unavailable
 from mail6m.storage.exports import Export, Exports, MailReading
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.zones import zone_of
@@ -34,10 +32,8 @@ PIECE = 1 << 17
 """Octets that are handed on at a time, at least."""
 
 
-class Exporter:
+class Exporter(Background):
     """Measures files, and gives them."""
-
-    log = Logger()
 
     def __init__(
         self,
@@ -48,26 +44,13 @@ class Exporter:
         in_thread: InThread[Any],
         clock: IReactorTime,
     ) -> None:
+        super().__init__(clock, INTERVAL)
         self._exports = exports
         self._database = database
         self._directory = directory
         self._preferences = preferences
         self._in_thread = in_thread
-        self._clock = clock
         self._threads = DeferredSemaphore(AT_ONCE)
-        self._busy: Callable[[], bool] = lambda: False
-        self._loop = LoopingCall(lambda: ensureDeferred(self._look()))
-        self._loop.clock = clock
-
-    def start(self, busy: Callable[[], bool]) -> None:
-        """Measure what waits for it until `stop`, and little while ``busy`` says so."""
-        self._busy = busy
-        self._loop.start(INTERVAL, now=False)
-
-    def stop(self) -> None:
-        """No more of it; another process begins it anew."""
-        if self._loop.running:
-            self._loop.stop()
 
     async def ask(self, by: By, format_: str) -> None:
         """A file of all there is now is wanted; it takes the place of the one there was."""
@@ -95,14 +78,10 @@ class Exporter:
         while piece := await self._apart(lambda: next(made, b"")):
             yield piece
 
-    async def _look(self) -> None:
-        try:
-            while self._loop.running and await self._measure_one(lambda: self._loop.running):
-                pass
-        except Unavailable as error:
-            self.log.debug("files wait to be measured: {error}", error=error)
-        except Exception:  # noqa: BLE001 - an exception would end the loop for good
-            self.log.failure("a file could not be measured")
+    async def look(self) -> None:
+        """Measure what waits for it; what is stopped on the way, another process begins anew."""
+        while self.going_on() and await self._measure_one(self.going_on):
+            pass
 
     async def _measure_one(self, going_on: Callable[[], bool]) -> bool:
         """Measure the file that has waited longest; False if none does."""
@@ -124,9 +103,7 @@ class Exporter:
                     break
                 if not await self._exports.add(worker, export, stretch):
                     break
-                if self._busy():
-                    rest = SHARE * (self._clock.seconds() - begun)
-                    await deferLater(self._clock, rest, lambda: None)
+                await self.rest(begun, SHARE)
         except SealError as error:  # a message was deleted meanwhile: it is begun anew, later
             self.log.warn(
                 "the file of customer {customer} waits: {error}", customer=customer, error=error

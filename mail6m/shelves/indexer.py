@@ -6,16 +6,14 @@ the notes wait while clients talk; a search has some of them worked off first if
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from mail6m.fold import term
+from mail6m.shelves.background import Background
 from mail6m.storage.catalogue import Catalogue, Entry, Unindexed
-from mail6m.storage.errors import Unavailable
 
 PORTION = 100
 """Messages at a time, and those that were committed with the last of them: some 40 ms."""
@@ -25,29 +23,14 @@ SHARE = 25
 """While clients talk, a portion is followed by a rest this many times as long."""
 
 
-class Indexer:
+class Indexer(Background):
     """Works off the notes of commits."""
 
-    log = Logger()
-
     def __init__(self, clock: IReactorTime, catalogue: Catalogue) -> None:
-        self._clock = clock
+        super().__init__(clock, INTERVAL)
         self._catalogue = catalogue
-        self._busy: Callable[[], bool] = lambda: False
         self._lock = DeferredLock()
-        self._loop = LoopingCall(lambda: ensureDeferred(self._look()))
-        self._loop.clock = clock
         self._rest_until = 0.0
-
-    def start(self, busy: Callable[[], bool]) -> None:
-        """Work until `stop`, and little while ``busy`` says so."""
-        self._busy = busy
-        self._loop.start(INTERVAL, now=False)
-
-    def stop(self) -> None:
-        """No more looks; a portion in hand is finished."""
-        if self._loop.running:
-            self._loop.stop()
 
     async def catch_up(self) -> None:
         """Work off all the notes there are. Raises `Unavailable`."""
@@ -67,14 +50,10 @@ class Indexer:
     def _resting(self) -> bool:
         return self._clock.seconds() < self._rest_until
 
-    async def _look(self) -> None:
-        try:
-            while self._loop.running and await self._portion():
-                pass
-        except Unavailable as error:
-            self.log.debug("the catalogue waits: {error}", error=error)
-        except Exception:  # noqa: BLE001 - an exception would end the loop for good
-            self.log.failure("entries could not be written")
+    async def look(self) -> None:
+        """Work off notes until there are none, or it is time to rest."""
+        while self.going_on() and await self._portion():
+            pass
 
     async def _portion(self, *, whenever: bool = False) -> bool:
         """Work off a portion, if it is not time to rest; whether there may be another."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.logger import Logger
 
-from mail6m.storage.errors import Unavailable
+from mail6m.shelves.background import Background
 from mail6m.storage.shelves import Shelves
 
 PORTION = 500
@@ -27,31 +25,16 @@ SHARE = 2
 """While clients talk, a portion is followed by a rest this many times as long."""
 
 
-class Overflow:
+class Overflow(Background):
     """Keeps cabinets within what they may hold."""
 
-    log = Logger()
-
     def __init__(self, clock: IReactorTime, shelves: Shelves) -> None:
-        self._clock = clock
+        super().__init__(clock, INTERVAL)
         self._shelves = shelves
-        self._busy: Callable[[], bool] = lambda: False
         self._left: dict[int, int] = {}
         self._maybe_full: set[int] = set()
         self._looks = 0
         self._lock = DeferredLock()
-        self._loop = LoopingCall(lambda: ensureDeferred(self._look()))
-        self._loop.clock = clock
-
-    def start(self, busy: Callable[[], bool]) -> None:
-        """Keep an eye on all cabinets until `stop`; and work little while ``busy`` says so."""
-        self._busy = busy
-        self._loop.start(INTERVAL, now=False)
-
-    def stop(self) -> None:
-        """No more looks; a portion in hand is finished."""
-        if self._loop.running:
-            self._loop.stop()
 
     def added(self, customer: int, stored: int) -> None:
         """So many bytes have come into a customer's cabinet."""
@@ -68,20 +51,18 @@ class Overflow:
         """Look at all cabinets now; how many messages have moved. Raises `Unavailable`."""
         return await self._relieve(await self._shelves.full(), lambda: True)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Relieve the cabinets that may have become full; all of them, once in a while."""
         everywhere = self._looks % ROUND == 0
         self._looks += 1
         customers, self._maybe_full = self._maybe_full, set()
         try:
             if everywhere:
                 customers |= set(await self._shelves.full())
-            await self._relieve(sorted(customers), lambda: self._loop.running)
-        except Unavailable as error:
+            await self._relieve(sorted(customers), self.going_on)
+        except Exception:
             self._maybe_full |= customers
-            self.log.debug("the cabinets wait: {error}", error=error)
-        except Exception:  # noqa: BLE001 - an exception would end the loop for good
-            self._maybe_full |= customers
-            self.log.failure("mail could not be moved to the cellar")
+            raise
 
     async def _relieve(self, customers: Iterable[int], going_on: Callable[[], bool]) -> int:
         total = 0
@@ -109,9 +90,7 @@ class Overflow:
                 self._left[customer] = room // 2
                 if room >= 0 or not moved:
                     break
-                if self._busy():
-                    rest = SHARE * (self._clock.seconds() - begun)
-                    await deferLater(self._clock, rest, lambda: None)
+                await self.rest(begun, SHARE)
         finally:
             self._lock.release()
         return total
