@@ -63,6 +63,12 @@ class Journal:
         self.memory = Gauge(
             "mail6m_content_memory_bytes", "Memory that contents take", registry=self.registry
         )
+        self.errands = Gauge(
+            "mail6m_errands",
+            "What waits for an operator",
+            ["kind"],
+            registry=self.registry,
+        )
         self.unindexed = Gauge(
             "mail6m_unindexed_messages",
             "Messages that no search finds yet",

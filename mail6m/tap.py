@@ -678,6 +678,8 @@ class Mail6M(Service):
         try:
             queued, oldest, _ = await self._foundation.deliveries.length()
             journal.unindexed.set(await self._foundation.catalogue.waiting())
+            for kind, count in (await self._foundation.discs.errands()).items():
+                journal.errands.labels(kind).set(count)
         except StorageError:
             return
         journal.queued.set(queued)

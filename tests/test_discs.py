@@ -480,3 +480,21 @@ def test_an_image_that_is_sent_again_in_time_is_kept(vault: Vault) -> None:
     assert not run(lambda: vault.discs.destroy(By(customer, "mail6m", ""), serial, 60))
     assert run(vault.life.destroy) == 0
     assert vault.life.image(serial).exists()
+
+
+def test_what_waits_for_an_operator_is_counted(vault: Vault) -> None:
+    """An order until the disc is written, and a disc until it is shipped."""
+
+    def errands() -> tuple[int, int]:
+        found = run(vault.discs.errands)
+        return found["disc to write"], found["disc to ship"]
+
+    customer = vault.customer()
+    vault.store(customer, 3)
+    to_write, to_ship = errands()
+    serial = vault.ordered(customer)
+    assert errands() == (to_write + 1, to_ship)
+    vault.write(serial)
+    assert errands() == (to_write, to_ship + 1)
+    run(lambda: vault.life.ship(*OPERATOR, serial))
+    assert errands() == (to_write, to_ship)

@@ -623,6 +623,7 @@ def test_health_and_metrics(scene: Scene) -> None:
     status, body = scene.get("/metrics")
     assert status == 200
     assert re.search(r"^mail6m_queue_deliveries [0-9.]+$", body, re.MULTILINE)
+    assert 'mail6m_errands{kind="disc to write"} 0.0' in body
     with Raw(scene.server):
         assert re.search(r"^mail6m_smtp_sessions [1-9]", scene.get("/metrics")[1], re.MULTILINE)
 

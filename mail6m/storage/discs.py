@@ -58,6 +58,11 @@ WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)
   AND (telling_at IS NULL OR telling_at < %(now)s - interval '10 minutes')
 RETURNING serial"""
 
+_ERRANDS = """
+SELECT count(*) FILTER (WHERE state = 'ordered'), count(*) FILTER (WHERE state = 'written'),
+       (SELECT count(*) FROM archivist_request WHERE state = 'waiting')
+FROM disc WHERE state IN ('ordered', 'written')"""
+
 _TOLD = """
 UPDATE disc SET told = told || %(letter)s::text, told_at = %(now)s, telling_at = NULL
 WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)"""
@@ -214,6 +219,15 @@ class Discs:
     async def open(self) -> list[Disc]:
         """Those that are offered, or on their way, of all customers."""
         return [_disc(row) for row in await self._pool.query(_OPEN)]
+
+    async def errands(self) -> dict[str, int]:
+        """How much waits for an operator, of each kind."""
+        [(to_write, to_ship, requests)] = await self._pool.query(_ERRANDS)
+        return {
+            "disc to write": to_write,
+            "disc to ship": to_ship,
+            "request to the archivist": requests,
+        }
 
     async def telling(self, serial: str, letter: str, now: datetime) -> bool:
         """A letter is about to be sent; False if it has been, or somebody else is about to.
