@@ -226,3 +226,23 @@ def test_the_contract_ends_when_it_is_really_meant(taker: Taker) -> None:
     assert "Votre contrat se termine le" not in taker.browser.get("/partir").text
     wanted = ["end of contract asked", "end of contract withdrawn"]
     assert [act for act in taker.acts() if act.startswith("end of")] == wanted
+
+
+def test_every_page_tells_that_the_contract_ends(taker: Taker) -> None:
+    """And that a disc is offered; to those who may do something about it, where."""
+    taker.at.ask(
+        "INSERT INTO disc (customer_id, serial, state) VALUES (%s, 'ZZZZZZ', 'offered')",
+        taker.house.number,
+    )
+    page = taker.browser.get("/meuble").text
+    assert "Un DVD vous est proposé." in page
+    assert "Votre contrat se termine" not in page
+    typed = [("company", taker.house.company), ("current", PASSWORD)]
+    taker.browser.post("/partir/resilier", typed)
+    assert "Votre contrat se termine le" in taker.browser.get("/meuble").text
+    assert 'href="/partir"' in taker.browser.get("/recherche").text
+    reader = taker.at.browser()
+    reader.enter(taker.at, taker.house.reader)
+    page = reader.get("/recherche").text
+    assert "Votre contrat se termine le" in page
+    assert 'href="/partir"' not in page

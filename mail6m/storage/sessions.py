@@ -8,7 +8,7 @@ from typing import Any
 
 from mail6m.model import Act, Role
 from mail6m.storage.audit import By, audited, note
-from mail6m.storage.pool import Pool, Prepared, Row, text
+from mail6m.storage.pool import Pool, Prepared, Row, text, utc
 
 # A look also notes that the session is in use, once a minute; and says once what it had to say.
 _LOOK = Prepared(
@@ -21,7 +21,9 @@ WITH seen AS (
 )
 SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email, a.role,
        a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows,
-       p.search_rows, s.notices
+       p.search_rows, s.notices,
+       EXISTS (SELECT FROM disc d WHERE d.customer_id = s.customer_id AND d.state = 'offered'),
+       (SELECT due_at FROM closing e WHERE e.customer_id = s.customer_id)
 FROM session s
 JOIN account a USING (customer_id, account_id)
 JOIN customer c USING (customer_id)
@@ -87,6 +89,10 @@ class Identity:
     search_rows: int
     notices: tuple[str, ...]
     """What the next page has to say."""
+    disc_offered: bool
+    """An offer waits for an answer."""
+    closes_at: datetime | None
+    """When the contract ends, if it is to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +189,10 @@ class Sessions:
 
 
 def _identity(row: Row) -> Identity:
-    (session, complete, customer, company, account, email, role, two_factors, plan,
-     capacity, language, time_zone, cabinet_rows, search_rows, notices) = row  # fmt: skip
+    (session, complete, customer, company, account, email, role, two_factors, plan, capacity,
+     language, time_zone, cabinet_rows, search_rows, notices, offered, closes_at) = row  # fmt: skip
     return Identity(
         session, complete, customer, company, account, email, Role(role), two_factors, plan,
         capacity, language, time_zone, cabinet_rows, search_rows, tuple(notices),
+        offered, utc(closes_at),
     )  # fmt: skip
