@@ -21,6 +21,7 @@ LONGEST = [
     "test_faults.py",
     "test_destination_faults.py",
     "test_disc_faults.py",
+    "test_histories.py",
     "test_end_to_end.py",
     "test_console_noise.py",
     "test_demo.py",

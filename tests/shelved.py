@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from twisted.internet.threads import deferToThread
+
+from mail6m.directory import Directory
 from mail6m.model import Shelf
+from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
+from mail6m.shelves.discs import DiscLife, InThread
 from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.overflow import PORTION, Overflow
 from mail6m.storage.archive import MINUTE, Archive
 from mail6m.storage.archivist import Requests
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
+from mail6m.storage.discs import Discs
+from mail6m.storage.domains import Domains
 from mail6m.storage.pool import Pool
+from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shed, Shelves
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, ask, by, new_customer, new_message
 
 SIZE = new_message(1).stored_size
 """Of the messages that are stored here, all the same."""
+MASTER = Keyring(bytes(32))
+"""What customers' keys are wrapped with where there are discs."""
 
 
 class House(NamedTuple):
@@ -96,6 +109,22 @@ def make_house(dsn: str, pool: Pool) -> House:
     )
 
 
+def make_disc_life(
+    house: House,
+    pool: Pool,
+    folder: Path,
+    capacity: int,
+    in_thread: InThread[Any] = deferToThread,
+) -> DiscLife:
+    """Discs of that capacity, whose images are in a folder."""
+    customers = Customers(pool)
+    directory = Directory(the_reactor(), Domains(pool), customers, MASTER, "mail6m.test", None)
+    return DiscLife(
+        Discs(pool), house.shelves, customers, PreferencesTable(pool), directory, folder,
+        house.dsn, capacity, in_thread, the_reactor(), lambda: datetime.now(UTC),
+    )  # fmt: skip
+
+
 COUNTS = """
 SELECT shelf, count(*), sum(stored_size), sum(raw_size) FROM message
 WHERE customer_id = %s GROUP BY shelf ORDER BY shelf"""
@@ -115,6 +144,11 @@ WHERE e.customer_id = %s AND e.shelf <> m.shelf"""
 
 def assert_counted(dsn: str, customer: int) -> None:
     """The counters say what is there, to the byte, and the entries stand where the messages do."""
-    assert ask(dsn, COUNTED, customer) == ask(dsn, COUNTS, customer)
-    assert ask(dsn, MINUTES_COUNTED, customer) == ask(dsn, MINUTES, customer)
-    assert ask(dsn, ENTRIES_ELSEWHERE, customer) == [(0,)]
+    assert_counts_fit(lambda sql: ask(dsn, sql, customer))
+
+
+def assert_counts_fit(rows: Callable[[str], Sequence[tuple[Any, ...]]]) -> None:
+    """As above, of the customer whose ``rows`` a statement finds."""
+    assert rows(COUNTED) == rows(COUNTS)
+    assert rows(MINUTES_COUNTED) == rows(MINUTES)
+    assert rows(ENTRIES_ELSEWHERE) == [(0,)]

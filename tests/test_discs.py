@@ -5,34 +5,27 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from twisted.internet.threads import deferToThread
 
-from mail6m.directory import Directory
 from mail6m.model import Shelf
-from mail6m.seal import Keyring, compress, seal
+from mail6m.seal import compress, seal
 from mail6m.shelves import discs
 from mail6m.shelves.disc.layout import DiscError
 from mail6m.shelves.disc.readback import MANIFEST
 from mail6m.shelves.discs import DiscLife
 from mail6m.storage.audit import By
-from mail6m.storage.customers import Customers
 from mail6m.storage.discs import CellarReading, Discs
-from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.migrate import migrate
-from mail6m.storage.preferences import PreferencesTable
 from tests.harness import require
-from tests.reactor_thread import run, the_reactor
-from tests.shelved import House, assert_counted, make_house
+from tests.reactor_thread import run
+from tests.shelved import MASTER, House, assert_counted, make_disc_life, make_house
 from tests.stored import NOON, ask, new_database, new_message, new_pool
 
 OPERATOR = "operator", "command line"
-MASTER = Keyring(bytes(32))
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +125,9 @@ class Vault(NamedTuple):
 def vault(dsn: str, tmp_path: Path) -> Iterator[Vault]:
     """With a folder of its own, and discs of 1,200,000 bytes."""
     with new_pool(dsn, size=4) as pool:
-        house, customers = make_house(dsn, pool), Customers(pool)
-        directory = Directory(the_reactor(), Domains(pool), customers, MASTER, "mail6m.test", None)
-        own = Discs(pool)
-        life = DiscLife(
-            own, house.shelves, customers, PreferencesTable(pool), directory, tmp_path / "discs",
-            dsn, 1_200_000, deferToThread, the_reactor(), lambda: datetime.now(UTC),
-        )  # fmt: skip
-        yield Vault(house, life, own, tmp_path / "discs")
+        house = make_house(dsn, pool)
+        life = make_disc_life(house, pool, tmp_path / "discs", 1_200_000)
+        yield Vault(house, life, Discs(pool), tmp_path / "discs")
 
 
 def test_a_disc_lives_from_the_offer_to_the_destruction(vault: Vault, tmp_path: Path) -> None:

@@ -11,9 +11,6 @@ from typing import cast
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
 from mail6m.model import Shelf
@@ -200,79 +197,6 @@ def test_a_sweep_looks_at_all_cabinets(house: House) -> None:
     assert run(house.overflow.sweep) == 0
     assert len(house.on(some, Shelf.CABINET)) == 4
     assert len(house.on(other, Shelf.CABINET)) == 5
-
-
-# Any history
-
-
-class History(RuleBasedStateMachine):
-    """Arrivals, deletions, plans and moves in any order, beside a model of them."""
-
-    house: House
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.capacity = 5
-        self.customer = self.house.customer(room_for=5)
-        self.clock = NOON
-        self.accepted = 0
-        self.cabinet: list[UUID] = []
-        self.cellar: list[UUID] = []
-        self.deleted = 0
-
-    @rule(count=st.integers(1, 6), apart=st.sampled_from([1, MINUTE // 3, DAY // 2]))
-    def arrive(self, count: int, apart: int) -> None:
-        """Mail comes in, whether there is room for it or not."""
-        self.cabinet += self.house.store(self.customer, count, self.clock, apart)
-        self.clock += count * apart
-        self.accepted += count
-
-    @rule(most=st.integers(1, 6))
-    def move(self, most: int) -> None:
-        """The oldest goes to the cellar."""
-        count = min(max(len(self.cabinet) - self.capacity, 0), most)
-        self.cellar += self.cabinet[:count]
-        del self.cabinet[:count]
-        room = (self.capacity - len(self.cabinet)) * SIZE
-        assert self.house.shed(self.customer, most) == Shed(count, room)
-
-    @rule(capacity=st.integers(1, 8))
-    def change_plan(self, capacity: int) -> None:
-        """A smaller or a larger cabinet."""
-        self.capacity = capacity
-        self.house.resize(self.customer, capacity)
-
-    @precondition(lambda self: self.cabinet)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        """Some of the cabinet's messages are deleted."""
-        chosen = data.draw(st.lists(st.sampled_from(self.cabinet), unique=True, max_size=3))
-        assert self.house.delete(self.customer, *chosen) == len(chosen)
-        self.cabinet = [id_ for id_ in self.cabinet if id_ not in chosen]
-        self.deleted += len(chosen)
-
-    @invariant()
-    def the_sum_holds(self) -> None:
-        """Accepted = cabinet + cellar + deleted; each shelf has what the model has."""
-        assert self.house.on(self.customer, Shelf.CABINET) == self.cabinet
-        assert self.house.on(self.customer, Shelf.CELLAR) == self.cellar
-        departed = run(lambda: self.house.shelves.departed(self.customer))
-        assert departed.get("deleted", 0) == self.deleted
-        assert len(self.cabinet) + len(self.cellar) + self.deleted == self.accepted
-        assert_counted(self.house.dsn, self.customer)
-
-
-def test_any_history_keeps_the_sum_and_the_order(house: House) -> None:
-    """Whatever happens in whatever order, to the message."""
-    kind = type("HistoryHere", (History,), {"house": house})
-    case = kind.TestCase
-    case.settings = settings(
-        max_examples=25,
-        stateful_step_count=12,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    case().runTest()
 
 
 # When it looks, by a turned clock
