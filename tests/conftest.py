@@ -22,6 +22,7 @@ LONGEST = [
     "test_destination_faults.py",
     "test_disc_faults.py",
     "test_histories.py",
+    "test_full_disk.py",
     "test_end_to_end.py",
     "test_console_noise.py",
     "test_demo.py",
