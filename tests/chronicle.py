@@ -126,7 +126,8 @@ class Chronicle:
         """What of a cellar without a disc has to be destroyed, the oldest first."""
         if self.subscribed or not self.discs or self.discs[-1].state != "refused":
             return []
-        left, gone = self.filled(self.at(CELLAR)), []
+        left = self.filled(self.at(CELLAR))
+        gone: list[UUID] = []
         for id_ in self.eligible():
             if left < self.disc_capacity or len(gone) == most:
                 break

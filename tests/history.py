@@ -30,7 +30,7 @@ from mail6m.shelves.disc.readback import list_files
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.sweep import Sweep, Swept
 from mail6m.storage.accounts import Accounts
-from mail6m.storage.archive import MINUTE
+from mail6m.storage.archive import MINUTE, NewMessage
 from mail6m.storage.archivist import Wish
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -190,38 +190,40 @@ class History:
 
     def arrive(self, kinds: list[tuple[int, str]], apart: int) -> None:
         """Mail comes in, whether there is room for it or not."""
-        messages, mails = [], []
+        messages: list[NewMessage] = []
+        mails: list[Mail] = []
         for size, kind in kinds:
-            number = len(self.chronicle.mails) + len(mails)
-            subject = f"lettre {number:04d}"
-            noise = random.Random(number).randbytes(size)
-            content = f"Subject: {subject}\r\n\r\n".encode() + noise
-            message = new_message(
-                self.customer,
-                content,
-                milliseconds=self.clock,
-                destination="mondomaine.fr" if kind == "queued" else "",
-                summary=Summary("Anne <anne@example.org>", "Marie", subject, f"<{number}@a>"),
-            )
-            message.parts = seal(self.key, message.id, compress(content, 0))
-            message.stored_size = sum(map(len, message.parts))
+            message, mail = self.letter(len(self.chronicle.mails) + len(mails), size, kind)
             messages.append(message)
-            digest, spam = hashlib.sha256(content).hexdigest(), kind == "spam"
-            mails.append(
-                Mail(
-                    message.id, subject, self.clock, digest, len(content), message.stored_size, spam
-                )
-            )
+            mails.append(mail)
             self.clock += apart
         run(lambda: self.process.house.archive.store(messages, 0))
-        spam_ids = [str(mail.id) for mail in mails if mail.spam]
         self.ask(
             "UPDATE message SET spam = true"
             " WHERE customer_id = %s AND message_id = ANY (%s::uuid[])",
-            *(self.customer, spam_ids),
+            *(self.customer, [str(mail.id) for mail in mails if mail.spam]),
         )
-        queued = [mail.id for mail, kind in zip(mails, kinds, strict=True) if kind[1] == "queued"]
-        self.chronicle.arrive(mails, queued)
+        self.chronicle.arrive(mails, [message.id for message in messages if message.deliveries])
+
+    def letter(self, number: int, size: int, kind: str) -> tuple[NewMessage, Mail]:
+        """A letter that no other one is like."""
+        subject = f"lettre {number:04d}"
+        noise = random.Random(number).randbytes(size)
+        content = f"Subject: {subject}\r\n\r\n".encode() + noise
+        message = new_message(
+            self.customer,
+            content,
+            milliseconds=self.clock,
+            destination="mondomaine.fr" if kind == "queued" else "",
+            summary=Summary("Anne <anne@example.org>", "Marie", subject, f"<{number}@a>"),
+        )
+        message.parts = seal(self.key, message.id, compress(content, 0))
+        message.stored_size = sum(map(len, message.parts))
+        known = Mail(
+            *(message.id, subject, self.clock, hashlib.sha256(content).hexdigest()),
+            *(len(content), message.stored_size, kind == "spam"),
+        )
+        return message, known
 
     def relay(self, ids: list[UUID]) -> None:
         """Some of what is queued has got to its destination."""

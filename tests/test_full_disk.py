@@ -60,7 +60,7 @@ def small_disk(path: Path, size: int, *options: str) -> Iterator[SmallDisk]:
     mount = require("mount", "mount")
     path.mkdir(parents=True)
     how = ",".join([f"size={size}", "mode=0700", *options])
-    command = [mount, "-t", "tmpfs", "-o", how, "mail6m-test", path]
+    command = [mount, "-t", "tmpfs", "-o", how, "mail6m-test", str(path)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         why = mounted.stderr.splitlines()[0]
