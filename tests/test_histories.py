@@ -6,9 +6,12 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
+import psycopg2
 import psycopg2.extensions
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -22,8 +25,9 @@ from hypothesis.stateful import (
 )
 
 from mail6m.storage.archive import DAY, MINUTE
+from mail6m.storage.errors import Refused
 from mail6m.storage.migrate import migrate
-from tests.chronicle import CABINET, CELLAR
+from tests.chronicle import CABINET, CELLAR, DELETED
 from tests.harness import Say
 from tests.history import MEANWHILE, History
 from tests.stored import ask, new_database
@@ -354,3 +358,25 @@ def test_silence_and_time_do_what_they_must(history: History) -> None:
     states = [disc.state for disc in history.chronicle.discs]
     assert states == ["destroyed", "refused"]
     assert history.happened["silent"] == 1
+
+
+def test_what_is_sent_again_while_it_is_deleted_is_gone_with_its_deliveries(
+    history: History,
+) -> None:
+    """Whoever asks for it waits for the deletion, and is told; no delivery is left without mail."""
+    id_ = history.chronicle.at(CELLAR)[0]
+    with (
+        closing(psycopg2.connect(history.dsn)) as deleting,
+        deleting.cursor() as cursor,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        ids = [str(id_)]
+        cursor.execute("SELECT delete_messages(%s, %s::uuid[])", (history.customer, ids))
+        sent = thread.submit(history.send_again, id_)
+        waits = "SELECT FROM pg_locks WHERE NOT granted"
+        while not sent.done() and not ask(history.dsn, waits):
+            pass
+        deleting.commit()
+        with pytest.raises(Refused, match="has no message"):
+            sent.result()
+    history.chronicle.leave([id_], DELETED)

@@ -228,7 +228,8 @@ WITH last AS (
            r.destination, 0, 0, now(), now()
     FROM last, unnest(%(recipients)s::text[], %(destinations)s::text[])
          WITH ORDINALITY AS r (recipient, destination, ordinality)
-    WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s)
+    WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s
+                  FOR KEY SHARE)  -- or it may be deleted meanwhile, and the deliveries stay
     RETURNING 1
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
