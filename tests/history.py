@@ -557,12 +557,18 @@ class History:
             yield
             holder.rollback()
 
-    def end(self, pid: int, how: str, done: Future[Any] | None = None) -> None:
+    def end(self, pid: int, how: str, done: Future[Any]) -> None:
         """End what a connection does, when it waits for a message."""
         waits = "SELECT FROM pg_locks WHERE pid = %s AND NOT granted"
         while not ask(self.dsn, waits, pid):
-            assert done is None or not done.done(), "it did not come to that message"
+            assert not done.done(), "it did not come to that message"
         ask(self.dsn, f"SELECT pg_{how}_backend(%s)", pid)
+
+    def await_a_lock(self, work: Future[Any]) -> None:
+        """Until it waits for somebody else, or is done."""
+        waits = "SELECT FROM pg_locks WHERE NOT granted"
+        while not work.done() and not ask(self.dsn, waits):
+            pass
 
     # What holds
 
@@ -667,6 +673,7 @@ class Happening:
         self._at = at
         self._what = what
         self._begun = False
+        self._over: Future[None] = Future()
         self._threads = ThreadPoolExecutor(1)
         self.outcomes: set[tuple[str, type | None]] = {("written", type(None))}
 
@@ -684,6 +691,7 @@ class Happening:
         except (Died, Refused, Unavailable, SealError) as error:
             return error
         finally:
+            self._over.set_result(None)
             self._threads.shutdown()
         return None
 
@@ -733,7 +741,7 @@ class Happening:
 
         def lose() -> None:
             with held:
-                self._history.end(writer, "terminate")
+                self._history.end(writer, "terminate", self._over)
 
         self._threads.submit(lose)
 

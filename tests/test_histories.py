@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.errors import Refused
 from mail6m.storage.migrate import migrate
-from tests.chronicle import CABINET, CELLAR, DELETED
+from tests.chronicle import CABINET, CELLAR, DELETED, THINNED
 from tests.harness import Say
 from tests.history import MEANWHILE, History
 from tests.stored import ask, new_database
@@ -291,14 +291,19 @@ def test_an_overflow_that_is_cut_moves_nothing_and_then_all(history: History, ho
     assert history.happened["moved"] == 1
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_thinning_that_is_cut_destroys_nothing_and_then_all(history: History, how: str) -> None:
-    """In the middle of a portion; and it goes on when more mail has come."""
+def refuse_a_disc(history: History) -> None:
+    """So that there is something to be thinned."""
     history.write("nothing", 0.0)
     history.subscribe(False)
     history.arrive([(60_000, "plain"), (60_000, "spam"), (60_000, "queued")] * 6, MINUTE)
     history.sweep()
     history.answer(False)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_thinning_that_is_cut_destroys_nothing_and_then_all(history: History, how: str) -> None:
+    """In the middle of a portion; and it goes on when more mail has come."""
+    refuse_a_disc(history)
     history.die_in_the_middle("thinning", 2, how)
     history.assert_it_holds()
     history.thin()
@@ -373,10 +378,37 @@ def test_what_is_sent_again_while_it_is_deleted_is_gone_with_its_deliveries(
         ids = [str(id_)]
         cursor.execute("SELECT delete_messages(%s, %s::uuid[])", (history.customer, ids))
         sent = thread.submit(history.send_again, id_)
-        waits = "SELECT FROM pg_locks WHERE NOT granted"
-        while not sent.done() and not ask(history.dsn, waits):
-            pass
+        history.await_a_lock(sent)
         deleting.commit()
         with pytest.raises(Refused, match="has no message"):
             sent.result()
     history.chronicle.leave([id_], DELETED)
+
+
+@pytest.mark.parametrize("what", ["thinning", "erasing"])
+def test_what_is_sent_again_at_the_last_moment_stays(history: History, what: str) -> None:
+    """It was to be thinned or erased just now: that waits until it is known, and leaves it out."""
+    if what == "thinning":
+        refuse_a_disc(history)
+    else:
+        history.write("death after leaving", 0.0)
+    sql, must_go = history.portions()[what]
+    first, second = must_go(2)
+    with (
+        closing(psycopg2.connect(history.dsn)) as sending,
+        sending.cursor() as cursor,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        cursor.execute(
+            "INSERT INTO delivery (customer_id, message_id, number, recipient, notify, original,"
+            " destination, state, attempts, queued_at, next_attempt_at)"
+            " SELECT customer_id, message_id, 0, 'a@b', 0, '', 'b', 0, 0, now(), now()"
+            " FROM message WHERE customer_id = %s AND message_id = %s FOR KEY SHARE",
+            (history.customer, str(first)),
+        )
+        done = thread.submit(ask, history.dsn, sql, history.customer, 2)
+        history.await_a_lock(done)
+        sending.commit()
+        assert done.result() == [(1,)]
+    history.chronicle.queued.add(first)
+    history.chronicle.leave([second], THINNED)
