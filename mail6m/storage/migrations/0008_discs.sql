@@ -112,23 +112,6 @@ BEGIN
 END
 $$;
 
--- Those of some messages that are not to be relayed; until the end of the transaction, nobody sends them
--- again (a reissue locks its message). They are locked first: what was just being sent is seen then.
-CREATE FUNCTION hold_unqueued(customer integer, ids uuid[]) RETURNS uuid[]
-LANGUAGE plpgsql AS
-$$
-DECLARE
-    held uuid[];
-BEGIN
-    PERFORM 1 FROM message WHERE customer_id = customer AND message_id = ANY (ids)
-    ORDER BY message_id FOR UPDATE;
-    SELECT array_agg(i.id ORDER BY i.id) INTO held FROM unnest(ids) AS i (id)
-    WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.customer_id = customer
-                      AND d.message_id = i.id AND d.state = 0);
-    RETURN held;
-END
-$$;
-
 -- Erase what stands on a disc, the oldest first, at most so many messages: how many they were. What is
 -- still to be relayed waits until it is.
 CREATE FUNCTION erase_what_is_on_discs(customer integer, most integer) RETURNS bigint
@@ -151,7 +134,6 @@ BEGIN
             AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.customer_id = customer
                             AND d.message_id = m.message_id AND d.state = 0)
           ORDER BY message_id LIMIT most) AS first_come;
-    ids := hold_unqueued(customer, ids);
     IF ids IS NULL THEN
         RETURN 0;
     END IF;
@@ -200,7 +182,6 @@ BEGIN
                                 AND d.message_id = m.message_id AND d.state = 0)
               ORDER BY message_id LIMIT most) AS oldest) AS summed
     WHERE before <= surplus;
-    ids := hold_unqueued(customer, ids);
     IF ids IS NULL THEN
         RETURN 0;
     END IF;
