@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThread
 from mail6m.letters import Letters
 from mail6m.model import State, Summary
 from mail6m.seal import SealError, compress, seal
+from mail6m.shelves.closing import Ending
 from mail6m.shelves.correspondence import OFFERS, Correspondence
 from mail6m.shelves.disc.layout import DiscError
 from mail6m.shelves.disc.readback import list_files
@@ -32,6 +33,7 @@ from mail6m.shelves.sweep import Sweep, Swept
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import MINUTE, NewMessage
 from mail6m.storage.archivist import Wish
+from mail6m.storage.closings import Closings
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Refused, Unavailable
@@ -126,7 +128,8 @@ class Process:
             Renderer("0"), lambda: "", _now,
         )  # fmt: skip
         plans = PlanChanges(Plans(self.pool), _now)
-        self.sweep = Sweep(plans, self.house.overflow, self.life, letters)
+        ending = Ending(Closings(self.pool))
+        self.sweep = Sweep(plans, self.house.overflow, self.life, ending, [letters])
 
     def end(self) -> None:
         """Its connections are closed."""
