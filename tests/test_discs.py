@@ -470,6 +470,27 @@ def test_an_image_that_is_sent_again_in_time_is_kept(vault: Vault) -> None:
     assert vault.life.image(serial).exists()
 
 
+def test_a_customer_who_has_left_leaves_no_image(vault: Vault) -> None:
+    """Nor a part of one, of a writing that died; and nobody else's is touched."""
+    left, stays = vault.customer(), vault.customer()
+    serials = vault.ordered(left), vault.ordered(stays)
+    vault.folder.mkdir(exist_ok=True)
+    files = [vault.folder / f"{serial}{end}" for serial in serials for end in (".iso", ".part")]
+    for file in files:
+        file.write_bytes(b"mail")
+    ask(
+        vault.house.dsn,
+        "INSERT INTO closing (customer_id, company, email, language, time_zone, asked_by, due_at,"
+        " closed_at) VALUES (%s, '', '', 'fr', 'UTC', '', now(), now() - interval '2 minutes')",
+        left,
+    )
+    run(vault.life.destroy)
+    assert [file.exists() for file in files] == [True] * 4
+    assert ask(vault.house.dsn, "SELECT destroy_key(%s)", left) == [(True,)]
+    run(vault.life.destroy)
+    assert [file.exists() for file in files] == [False, False, True, True]
+
+
 def test_what_waits_for_an_operator_is_counted(vault: Vault) -> None:
     """An order until the disc is written, and a disc until it is shipped."""
 

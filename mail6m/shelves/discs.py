@@ -247,8 +247,8 @@ class DiscLife:
             if disc.place == self._place or self.image(disc.serial).exists():
                 by = By(disc.customer, ACCOUNT, "")
                 count += await self._discs.destroy(by, disc.serial, KEPT)
-        gone = {disc.serial for disc in await self._discs.all() if disc.state == "destroyed"}
-        for image in self._folder.glob("*.iso"):
+        gone = await self._discs.gone()
+        for image in self._folder.glob("*.*"):
             if image.stem in gone:
                 try:
                     image.unlink()

@@ -58,6 +58,10 @@ WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)
   AND (telling_at IS NULL OR telling_at < %(now)s - interval '10 minutes')
 RETURNING serial"""
 
+_GONE = """
+SELECT serial FROM disc WHERE state = 'destroyed'
+UNION ALL SELECT unnest(serials) FROM closing WHERE key_destroyed_at IS NOT NULL"""
+
 _ERRANDS = """
 SELECT count(*) FILTER (WHERE state = 'ordered'), count(*) FILTER (WHERE state = 'written'),
        (SELECT count(*) FROM archivist_request WHERE state = 'waiting')
@@ -219,6 +223,10 @@ class Discs:
     async def open(self) -> list[Disc]:
         """Those that are offered, or on their way, of all customers."""
         return [_disc(row) for row in await self._pool.query(_OPEN)]
+
+    async def gone(self) -> set[str]:
+        """Serial numbers of which no image may be left."""
+        return {serial for (serial,) in await self._pool.query(_GONE)}
 
     async def errands(self) -> dict[str, int]:
         """How much waits for an operator, of each kind."""

@@ -48,6 +48,7 @@ CREATE TABLE closing (
     last_at timestamptz,
     accounts integer NOT NULL DEFAULT 0,
     discs integer NOT NULL DEFAULT 0,                   -- that had been sent
+    serials text[] NOT NULL DEFAULT '{}',               -- of which no image may be left, nor a part of one
     told text[] NOT NULL DEFAULT '{}',                  -- the letters about it that have been sent
     telling_at timestamptz                              -- somebody is about to send one
 );
@@ -91,7 +92,8 @@ BEGIN
     SET key_destroyed_at = now(), messages = m.messages, raw_bytes = m.raw_bytes,
         first_at = m.first_at, last_at = m.last_at,
         accounts = (SELECT count(*) FROM account WHERE customer_id = leaver),
-        discs = (SELECT count(*) FROM disc WHERE customer_id = leaver AND written_at IS NOT NULL)
+        discs = (SELECT count(*) FROM disc WHERE customer_id = leaver AND written_at IS NOT NULL),
+        serials = ARRAY (SELECT serial FROM disc WHERE customer_id = leaver)
     FROM (SELECT count(*) AS messages, coalesce(sum(raw_size), 0) AS raw_bytes,
                  min(received_at) AS first_at, max(received_at) AS last_at
           FROM message WHERE customer_id = leaver AND shelf IN (0, 1)) AS m
