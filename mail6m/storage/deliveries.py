@@ -89,6 +89,10 @@ WITH due AS (
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
+# Each outcome finds its delivery by the primary key, whatever the statistics say. With "state = 0"
+# the planner would rather go through the index of all that is queued, which it thinks is next to
+# nothing; and the two conditions that always hold make it expect few outcomes, so that it does not
+# read the whole table instead. Either plan is made when the table is empty, and kept for minutes.
 _RECORD = Prepared(
     "record",
     """
@@ -99,7 +103,8 @@ UPDATE delivery q SET
 FROM unnest(%s::integer[], %s::uuid[], %s::integer[], %s::smallint[], %s::integer[],
             %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::boolean[])
 AS r (customer, id, number, state, attempts, next_attempt_at, reply, host, tls, warned)
-WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state = 0""",
+WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state < 1
+  AND r.number >= 0 AND r.attempts >= 0""",
 )
 
 _RELEASE = """
