@@ -27,7 +27,7 @@ class Batches(Generic[T]):
         commit: Callable[[Sequence[T]], Awaitable[None]],
         *,
         most: int,
-        weigh: Callable[[T], int] = lambda _: 0,
+        weigh: Callable[[T], int] | None = None,
         heaviest: int = 0,
     ) -> None:
         self._when_it_is_time = schedule
@@ -81,6 +81,8 @@ class Batches(Generic[T]):
 
     def _fitting(self) -> int:
         """How many of those that wait fit into one commit."""
+        if self._weigh is None:
+            return self._most
         weight = 0
         for number, (item, _) in enumerate(self._waiting[: self._most]):
             weight += self._weigh(item)

@@ -33,7 +33,16 @@ class Budget:
 class Content:
     """A message's octets, written once, then read as often as needed, until `close`."""
 
-    __slots__ = ("_budget", "_directory", "_file", "_pieces", "_taken", "_threshold", "size")
+    __slots__ = (
+        "_budget",
+        "_directory",
+        "_file",
+        "_pieces",
+        "_taken",
+        "_threshold",
+        "in_memory",
+        "size",
+    )
 
     def __init__(self, budget: Budget, directory: Path, threshold: int) -> None:
         self._budget = budget
@@ -42,12 +51,9 @@ class Content:
         self._pieces: list[bytes] = []
         self._taken = 0
         self._file: BinaryIO | None = None
-        self.size = 0
-
-    @property
-    def in_memory(self) -> bool:
+        self.in_memory = True
         """It is in memory, whole."""
-        return self._file is None
+        self.size = 0
 
     def write(self, data: bytes) -> None:
         """Add to it. Raises `OSError` when the disk is full."""
@@ -69,6 +75,7 @@ class Content:
     def _roll_over(self) -> None:
         # Unbuffered: what is here comes in large pieces, and a full disk must show itself at once.
         self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
+        self.in_memory = False
         for piece in self._pieces:
             self._append(piece)
         self._give_back()

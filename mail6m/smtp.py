@@ -148,7 +148,7 @@ class SmtpServer(Protocol):
     # The dialogue's side
 
     def advance(self) -> None:
-        """Let the dialogue go on, and send what it has to say at the end of the turn."""
+        """Let the dialogue go on; what it has to say is sent at the end of the turn."""
         if self not in self.factory.sessions:  # the client has gone away
             return
         dialogue = self._dialogue
@@ -157,9 +157,9 @@ class SmtpServer(Protocol):
                 _SERVER_EVENTS[type(event)](self, event)
         except Exception:  # noqa: BLE001 - nobody knows where the session stands now
             self.factory.log.failure("a session with a client failed, and was cut off")
+            dialogue.data_to_send()  # not to be said any more
             self.transport.abortConnection()
             return
-        self._turn.say(self)
         if dialogue.waiting:
             if dialogue.pending > _MOST_PENDING and not self._paused:
                 self._paused = True

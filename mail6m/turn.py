@@ -26,18 +26,18 @@ _LATELY = 0.1
 """Seconds since a client has talked, within which others are thought to talk on."""
 
 
-class Listener(Protocol):
+class Speaker(Protocol):
+    """A session that may have something to say."""
+
+    def flush(self) -> None:
+        """Say it now."""
+
+
+class Listener(Speaker, Protocol):
     """A session with a client, which has heard something."""
 
     def advance(self) -> None:
         """Think about it now."""
-
-
-class Speaker(Protocol):
-    """A session with something to say."""
-
-    def flush(self) -> None:
-        """Say it now."""
 
 
 class Turn:
@@ -49,12 +49,12 @@ class Turn:
         self._clock = clock
         self._put_off: dict[float, dict[Callable[[], None], float]] = {}  # by patience: until when
         self._listeners: dict[Listener, None] = {}
-        self._speakers: dict[Speaker, None] = {}
+        self._speakers: dict[Any, None] = {}
         self._scheduled = False
         self._heard_at = -inf
 
     def hear(self, listener: Listener) -> None:
-        """A client is talking: let this session advance at the end of the turn."""
+        """A client is talking: let this session advance, and be flushed, at the end of the turn."""
         self._listeners[listener] = None
         if not self._scheduled:
             self._schedule()
@@ -101,6 +101,7 @@ class Turn:
         while self._listeners:  # an answer that came at once lets a session advance again
             listeners, self._listeners = self._listeners, {}
             self._do([listener.advance for listener in listeners])
+            self._speakers.update(listeners)
         if self._put_off:
             self._do_what_was_put_off(quiet)
         self._flush()

@@ -852,6 +852,8 @@ class _Talking:
 
     def advance(self) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def test_clients_come_first() -> None:
     """While clients talk, a host's reply waits until they are quiet, but not for long."""

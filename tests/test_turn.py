@@ -16,14 +16,12 @@ from tests.turn_by_turn import TurnByTurn
 class Session:
     """A session that a test watches."""
 
-    def __init__(self, name: str, turn: Turn, said: list[str]) -> None:
+    def __init__(self, name: str, said: list[str]) -> None:
         self.name = name
-        self._turn = turn
         self._said = said
 
     def advance(self) -> None:
         """A client has spoken, and will be answered."""
-        self._turn.say(self)
 
     def flush(self) -> None:
         self._said.append(self.name)
@@ -36,7 +34,7 @@ class Reactor:
         self.clock = TurnByTurn()
         self.turn = Turn(self.clock)
         self.done: list[str] = []
-        self.session = Session("said", self.turn, self.done)
+        self.session = Session("said", self.done)
 
     def talk(self) -> None:
         """A client speaks."""
@@ -60,7 +58,7 @@ def reactor() -> Reactor:
 
 def test_each_is_flushed_once(reactor: Reactor) -> None:
     """However often a session speaks in a turn, it is one packet, and it is not sent before."""
-    other = Session("other", reactor.turn, reactor.done)
+    other = Session("other", reactor.done)
     for session in (reactor.session, other, reactor.session):
         reactor.turn.say(session)
     assert reactor.done == []
@@ -77,7 +75,7 @@ def test_all_is_heard_before_it_is_thought_about(reactor: Reactor) -> None:
             advanced.append(self.name)
             super().advance()
 
-    sessions = [Thoughtful(name, reactor.turn, reactor.done) for name in ("one", "two")]
+    sessions = [Thoughtful(name, reactor.done) for name in ("one", "two")]
     for session in (*sessions, *sessions):
         reactor.turn.hear(session)
     assert advanced == []
@@ -95,8 +93,8 @@ def test_an_answer_that_comes_at_once(reactor: Reactor) -> None:
             if answers:
                 reactor.turn.hear(self)
 
-    reactor.turn.hear(Answered("", reactor.turn, reactor.done))
-    assert reactor.end() == ["first", "second"]
+    reactor.turn.hear(Answered("said", reactor.done))
+    assert reactor.end() == ["first", "second", "said"]
 
 
 def test_work_is_done_before_anything_is_said(reactor: Reactor) -> None:
@@ -246,7 +244,7 @@ def test_one_that_fails(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> No
     reactor.turn.when_quiet(broken, 0.0)
     reactor.turn.when_quiet(reactor.work, 1.0)
     assert reactor.end() == ["work"]
-    reactor.turn.hear(Broken("broken", reactor.turn, reactor.done))
+    reactor.turn.hear(Broken("broken", reactor.done))
     reactor.turn.hear(reactor.session)
     assert reactor.end() == ["said"]
     assert len(failures) == 3

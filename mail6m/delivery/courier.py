@@ -215,11 +215,13 @@ class Courier:
         self.work()
 
     def _on_content_wanted(self, event: sending.ContentWanted) -> None:
-        self._note_service()
+        if not self.served:
+            self._note_service()
         self._send_content(event.transfer)
 
     def _on_transfer_ended(self, event: sending.TransferEnded) -> None:
-        self._note_service()
+        if not self.served:
+            self._note_service()
         self._settle(event.transfer)
         self.work()
 
@@ -228,9 +230,8 @@ class Courier:
             self._session.close(event.reply)
 
     def _note_service(self) -> None:
-        if not self.served:
-            self.served = True
-            self._dispatch.served()
+        self.served = True
+        self._dispatch.served()
 
     def on_lost(self, reply: Reply) -> None:
         """See `mail6m.smtp.SessionOwner`."""

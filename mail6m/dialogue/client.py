@@ -191,8 +191,12 @@ class ClientDialogue:
         while (end := buffer.find(b"\n", start)) >= 0 and not self._over:
             if end - start > LONGEST_LINE:
                 break
-            self._take_line(buffer[start:end].removesuffix(b"\r"))
+            line = buffer[start:end].removesuffix(b"\r")
             start = end + 1
+            if not self._lines and (reply := _single_line(line)) is not None:
+                self._take_reply(reply, [])
+            else:
+                self._take_line(line)
         self._buffer = buffer[start:]
         if len(self._buffer) > LONGEST_LINE:
             self._fail(Reply(450, "4.5.2", "The host sent a line without end"))
@@ -268,9 +272,6 @@ class ClientDialogue:
     # Replies
 
     def _take_line(self, line: bytes) -> None:
-        if not self._lines and (known := _single_line(line)) is not None:
-            self._take_reply(known, [line[4:]])
-            return
         match = _REPLY_LINE.fullmatch(line)
         if match is None:
             self._fail(Reply(450, "4.5.2", "The host said what is not SMTP"))

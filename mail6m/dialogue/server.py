@@ -117,6 +117,7 @@ Event = (
     | Closed
 )
 
+_ENDED = MessageEnded()
 _QUESTIONS = frozenset({SenderOffered, RecipientOffered, MessageEnded})
 """Those that want an answer."""
 _GOOD_HELLO = re.compile(r"[!-~\u00a1-\uffff]+")
@@ -151,6 +152,7 @@ class ServerDialogue:
         "_hostname",
         "_limits",
         "_out",
+        "_question",
         "_received",
         "_refusal",
         "_refused_data",
@@ -158,10 +160,10 @@ class ServerDialogue:
         "_tls",
         "_tls_offered",
         "_unstuffing",
-        "_waiting",
         "extended",
         "hello",
         "transaction",
+        "waiting",
     )
 
     def __init__(self, hostname: str, limits: Limits, *, tls_offered: bool) -> None:
@@ -173,7 +175,7 @@ class ServerDialogue:
         self._buffer = b""
         self._out: list[bytes] = []
         self._events: list[Event] = []
-        self._waiting: Event | None = None
+        self._question: Event | None = None
         self._commands = 0
         self._errors = 0
         self._unstuffing: Unstuffing | None = None
@@ -188,6 +190,8 @@ class ServerDialogue:
         self.extended = False
         """It said EHLO, not HELO."""
         self.transaction: Transaction | None = None
+        self.waiting = False
+        """An event has been given out that wants an answer before anything else happens."""
 
     @property
     def state(self) -> State:
@@ -198,11 +202,6 @@ class ServerDialogue:
     def pending(self) -> int:
         """Octets received and not looked at yet: the measure for back-pressure."""
         return len(self._buffer)
-
-    @property
-    def waiting(self) -> bool:
-        """An event has been given out that wants an answer before anything else happens."""
-        return self._waiting is not None
 
     # In and out
 
@@ -234,18 +233,20 @@ class ServerDialogue:
     def next_event(self) -> Event | None:
         """The next event, or None: more data is needed, or an answer is."""
         while not self._events:
-            if self._waiting is not None or not (self._buffer or self._state is State.CHUNK):
+            if self.waiting or not (self._buffer or self._state is State.CHUNK):
                 return None
             if not self._advance():
                 return None
         event = self._events.pop(0)
         if type(event) in _QUESTIONS:
-            self._waiting = event
+            self._question = event
+            self.waiting = True
         return event
 
     def answer(self, reply: Reply) -> None:
         """Answer the event that is waited for."""
-        event, self._waiting = self._waiting, None
+        event, self._question = self._question, None
+        self.waiting = False
         if self._state is State.CLOSED:
             return
         positive = 200 <= reply.code < 300
@@ -360,7 +361,7 @@ class ServerDialogue:
             self._end_transaction()
             self._say(refusal)
         else:
-            self._events.append(MessageEnded())
+            self._events.append(_ENDED)
 
     def _end_chunk(self) -> None:
         if self.transaction is None:  # the chunk of a BDAT that was refused: only counted

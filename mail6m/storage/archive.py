@@ -271,20 +271,20 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         texts([d.recipient.original for _, _, _, d in deliveries]),
         texts([d.destination for _, _, _, d in deliveries]),
         numbers([d.server for _, _, _, d in deliveries]),
-        *_tallies(messages, slot),
+        *_tallies(messages, ids, slot),
     ]
 
 
-def _tallies(messages: Sequence[NewMessage], slot: int) -> list[Any]:
+def _tallies(messages: Sequence[NewMessage], ids: Sequence[str], slot: int) -> list[Any]:
     counts: dict[tuple[int, int, int], list[int]] = {}
     minutes: dict[tuple[int, int, int], int] = {}
-    kept = [m for m in messages if m.shelf != Shelf.TRANSIT]
+    kept = [(m, id_) for m, id_ in zip(messages, ids, strict=True) if m.shelf != Shelf.TRANSIT]
     for m in messages:
         count = counts.setdefault((m.customer, int(m.shelf), m.milliseconds // DAY), [0, 0, 0])
         count[0] += 1
         count[1] += m.stored_size
         count[2] += m.raw_size
-    for m in kept:
+    for m, _ in kept:
         minute = m.customer, int(m.shelf), m.milliseconds // MINUTE
         minutes[minute] = minutes.get(minute, 0) + 1
     # In one order everywhere, so that two transactions never wait for each other in a ring.
@@ -296,8 +296,8 @@ def _tallies(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         slot,
         *_columns(each),
         numbers([minutes[minute] for minute in each]),
-        numbers([m.customer for m in kept]),
-        words([id_text(m.id) for m in kept]),
+        numbers([m.customer for m, _ in kept]),
+        words([id_ for _, id_ in kept]),
     ]
 
 

@@ -13,7 +13,7 @@ from mail6m.storage.pool import text
 
 def numbers(values: Iterable[int | None]) -> str:
     """Of integers, and nulls."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
 
 
 def booleans(values: Iterable[bool]) -> str:
