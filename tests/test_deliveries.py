@@ -26,6 +26,8 @@ from mail6m.model import (
 )
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
 from mail6m.storage.deliveries import (
+    _RECORD,
+    _RECORD_BY_KEY,
     _WAITING,
     _WAITING_COUNT,
     CHANNEL,
@@ -340,6 +342,24 @@ def test_recipients_have_outcomes_of_their_own(queue: Queue) -> None:
     got = [(one.number, one.state, one.last_reply) for one in queue.of(message)]
     assert got == [(n, state, f"reply {n}") for n, (state, _) in enumerate(states)]
     assert [one.recipient for one in queue.queued()] == ["marie@mondomaine.fr"]
+
+
+def test_outcomes_find_their_deliveries_by_the_key(queue: Queue) -> None:
+    """However little the planner knows, of an empty table or of a small one."""
+    values = ["{1}", f"{{{uuid4()}}}", *(["{1}"] * 3), "{NULL}", *(["{x}"] * 3), "{f}"]
+    with contextlib.closing(psycopg2.connect(queue.dsn)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        cursor.execute(_RECORD.prepare)
+        for count in (0, 60):
+            if count:
+                queue.add(HERE, count)
+                cursor.execute("ANALYZE delivery")
+            cursor.execute(_RECORD_BY_KEY.replace("EXECUTE", "EXPLAIN EXECUTE"), values)
+            _, outer, inner = [line for (line,) in cursor if " on " in line]
+            assert "Function Scan on r" in outer
+            assert "Index Scan using delivery_pkey on delivery q" in inner
 
 
 def test_an_end_is_final(queue: Queue) -> None:

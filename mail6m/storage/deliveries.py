@@ -89,10 +89,10 @@ WITH due AS (
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
-# Each outcome finds its delivery by the primary key, whatever the statistics say. With "state = 0"
-# the planner would rather go through the index of all that is queued, which it thinks is next to
-# nothing; and the two conditions that always hold make it expect few outcomes, so that it does not
-# read the whole table instead. Either plan is made when the table is empty, and kept for minutes.
+# Each outcome finds its delivery by the primary key, whatever the statistics say: a plan that was
+# made when the table was empty is kept for minutes. With "state = 0" the planner would rather go
+# through all that is queued, once for each outcome, since it thinks that to be next to nothing. Two
+# conditions that always hold make it expect few outcomes, and not read the whole table for them.
 _RECORD = Prepared(
     "record",
     """
@@ -106,6 +106,9 @@ AS r (customer, id, number, state, attempts, next_attempt_at, reply, host, tls, 
 WHERE q.customer_id = r.customer AND q.message_id = r.id AND q.number = r.number AND q.state < 1
   AND r.number >= 0 AND r.attempts >= 0""",
 )
+
+_RECORD_BY_KEY = f"SET LOCAL enable_seqscan = off; {_RECORD.execute}"
+"""One request, and so one transaction: the setting holds for this statement alone."""
 
 _RELEASE = """
 UPDATE delivery q SET server_id = NULL, next_attempt_at = now()
@@ -360,7 +363,7 @@ class Deliveries:
         columns = list(zip(*records, strict=True))
         customers, messages, numbers, states, attempts, times, replies, hosts, tls, warned = columns
         await self._pool.query(
-            _RECORD.execute,
+            _RECORD_BY_KEY,
             (
                 arrays.numbers(customers),
                 arrays.words([id_text(message) for message in messages]),
