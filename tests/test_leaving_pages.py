@@ -6,14 +6,15 @@ import hashlib
 import http.client
 import io
 import zipfile
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
 
 import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from mail6m.seal import Key, Keyring, compress, seal
 from mail6m.storage.migrate import migrate
-from mail6m.web.download import Span, span
+from mail6m.web.download import Span, _pour, span
 from tests.console_client import (
     MASTER,
     PASSWORD,
@@ -187,6 +188,48 @@ def test_a_browser_that_goes_away(taker: Taker) -> None:
     assert connection.getresponse().read(1_000)
     connection.close()
     assert taker.browser.get(taker.link()).status == 200
+
+
+class _Slow:
+    """A request whose client takes nothing, until it is told to (as `twisted.web.http.Request`)."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.valve: Any = None
+        self.gone: Deferred[None] = Deferred()
+
+    def notifyFinish(self) -> Deferred[None]:
+        return self.gone
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.valve = producer
+
+    def unregisterProducer(self) -> None:
+        self.valve = None
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+        self.valve.pauseProducing()
+
+
+def test_nothing_is_made_for_a_client_that_does_not_read() -> None:
+    """One piece is under way at the most; when the client goes away, no more are made."""
+    made = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(5):
+            made.append(number)
+            yield b"0123456789"
+
+    request = _Slow()
+    pouring = ensureDeferred(_pour(request, pieces(), 50))
+    assert made == [0]
+    request.valve.resumeProducing()
+    assert made == [0, 1]
+    request.gone.callback(None)
+    assert pouring.called
+    assert made == [0, 1]
+    assert len(request.written) == 20
 
 
 def test_preparing_needs_the_password(taker: Taker) -> None:
