@@ -315,12 +315,13 @@ def test_a_file_ends_where_a_message_has_been_deleted(desk: Desk) -> None:
     )
 
 
-def test_a_file_that_was_asked_for_anew_is_another(desk: Desk) -> None:
+@pytest.mark.parametrize("format_", whole.FORMATS)
+def test_a_file_that_was_asked_for_anew_is_another(desk: Desk, format_: str) -> None:
     """The old one is not gone on with."""
     customer = desk.customer()
     desk.store(customer, *contents_of(2))
-    export = desk.export(customer, "zip")
-    desk.export(customer, "zip")
+    export = desk.export(customer, format_)
+    desk.export(customer, format_)
     with pytest.raises(Changed):
         desk.octets(export)
 

@@ -8,6 +8,7 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -230,6 +231,30 @@ def test_nothing_is_made_for_a_client_that_does_not_read() -> None:
     assert pouring.called
     assert made == [0, 1]
     assert len(request.written) == 20
+
+
+def test_a_file_that_ends_too_soon_is_cut() -> None:
+    """A connection that is kept would have the client wait for the rest."""
+    cut = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"0123456789"
+
+    request = Mock(notifyFinish=Deferred)
+    request.channel.transport.abortConnection = lambda: cut.append(True)
+    ensureDeferred(_pour(request, pieces(), 50))
+    assert cut == [True]
+
+
+def test_a_reader_takes_nothing_away(taker: Taker) -> None:
+    """Who may see no content on any page."""
+    taker.prepare()
+    link = taker.link()
+    reader = taker.at.browser()
+    reader.enter(taker.at, taker.house.reader)
+    for path in ("/partir", link):
+        assert reader.get(path).status == 403
+    assert 'href="/partir"' not in reader.get("/preferences").text
 
 
 def test_preparing_needs_the_password(taker: Taker) -> None:
