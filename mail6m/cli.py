@@ -162,6 +162,8 @@ async def customer_export(foundation: Foundation, options: argparse.Namespace) -
     while export is None or export.ready_at is None:
         await foundation.exporter.measure_all()
         export = await _export_of(foundation, options)
+        if export is not None and export.failure:
+            raise Refused(f"the file cannot be made: {export.failure}")
         if export is None or export.ready_at is None:  # a server is at it
             await deferLater(foundation.reactor, 1.0, lambda: None)
     await keep(path, export, foundation.exporter.pieces, progress)

@@ -77,7 +77,7 @@ class Directory:
         """Whose an address is; None if nobody's here. Raises `Unavailable`."""
         domain = domain_of(address)
         found = await self.find(domain) if domain else None
-        if found is not None:
+        if found is not None and not found.closed:
             return Owner(found.customer, found.name, address)
         return await self._house_owner(address) if self._is_ours(address, domain) else None
 
@@ -97,7 +97,9 @@ class Directory:
     def known_owner(self, address: str) -> Owner | None:
         """Whose an address is, as far as memory tells."""
         found = self.known(domain_of(address))
-        return Owner(found.customer, found.name, address) if found is not None else None
+        if found is None or found.closed:
+            return None
+        return Owner(found.customer, found.name, address)
 
     def known_key(self, customer: int) -> Key | None:
         """The customer's key, if it is in memory."""

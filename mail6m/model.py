@@ -242,6 +242,8 @@ class Domain:
     hosts: tuple[Host, ...]
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     verify_recipients: bool = True
+    closed: bool = False
+    """Its customer's contract has ended: it takes no mail in, and what came in before goes on."""
 
 
 @dataclass(frozen=True, slots=True)

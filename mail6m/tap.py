@@ -73,7 +73,7 @@ from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import Embedded, EmbeddedError
 from mail6m.storage.errors import Refused, StorageError
-from mail6m.storage.exports import Exports
+from mail6m.storage.exports import BY_KEY, Exports
 from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
@@ -323,7 +323,7 @@ class Foundation:
             self.reactor,
             _now,
         )
-        self.blocking = Blocking(self.dsn, self.settings.database_timeout)
+        self.blocking = Blocking(self.dsn, self.settings.database_timeout, *BY_KEY)
         self.exporter = Exporter(
             Exports(self.console_pool),
             self.blocking,

@@ -6,19 +6,24 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
+import psycopg2.errors
 import pytest
 
 from mail6m import __version__
+from mail6m.directory import Directory
 from mail6m.model import HOUSE
+from mail6m.seal import Keyring
 from mail6m.shelves.closing import ClosingLetters, Ending
 from mail6m.storage.closings import Closing, Closings
+from mail6m.storage.customers import Customers
+from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import Exports
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.web.render import Renderer
-from tests.console_client import Console, House, dump, listening, new_house
-from tests.reactor_thread import run
+from tests.console_client import MASTER, Console, House, dump, listening, new_house
+from tests.reactor_thread import run, the_reactor
 from tests.stored import by, new_database, new_pool
 
 
@@ -51,6 +56,8 @@ class Leaver(NamedTuple):
     house: House
     ending: Ending
     closings: Closings
+    exports: Exports
+    directory: Directory
 
     def ask(self, days: int = 0) -> Closing:
         """The end is asked for."""
@@ -66,9 +73,9 @@ class Leaver(NamedTuple):
         assert found is not None
         return found
 
-    def let_a_minute_pass(self) -> None:
+    def let_an_hour_pass(self) -> None:
         """Since no mail is taken in."""
-        self.at.ask("UPDATE closing SET closed_at = closed_at - interval '61 seconds'")
+        self.at.ask("UPDATE closing SET closed_at = closed_at - interval '61 minutes'")
 
     def deliver_all(self) -> None:
         """Nothing waits to be relayed any more."""
@@ -81,12 +88,15 @@ class Leaver(NamedTuple):
             self.house.number,
         )
 
-    def domains(self) -> int:
-        """For which mail is taken in."""
-        [[count]] = self.at.ask(
-            "SELECT count(*) FROM domain WHERE customer_id = %s", self.house.number
-        )
-        return int(count)
+    def takes_mail(self) -> bool:
+        """Whether mail for its domain is taken in."""
+        self.directory.forget()
+        return run(lambda: self.directory.owner(f"marie@{self.house.domain}")) is not None
+
+    def has_a_way(self) -> bool:
+        """Whether what was taken in can still go on."""
+        self.directory.forget()
+        return run(lambda: self.directory.find(self.house.domain)) is not None
 
 
 @pytest.fixture
@@ -103,7 +113,10 @@ def leaver(console: Console, pool: Pool) -> Leaver:
         number,
     )
     run(lambda: Exports(pool).ask(by(number), "zip"))
-    return Leaver(console, house, Ending(closings), closings)
+    directory = Directory(
+        the_reactor(), Domains(pool), Customers(pool), Keyring(MASTER), "mail6m.test", None
+    )
+    return Leaver(console, house, Ending(closings), closings, Exports(pool), directory)
 
 
 def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:
@@ -119,7 +132,7 @@ def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:
     leaver.finish_discs()
     leaver.ask()
     assert leaver.advance() == 0
-    leaver.let_a_minute_pass()
+    leaver.let_an_hour_pass()
     assert leaver.advance() == 1
     left = dump(leaver.at, leaver.house.number)
     assert [row.partition(" ")[0] for row in left] == ["closing"]
@@ -152,7 +165,7 @@ def test_the_certificate_says_what_was_destroyed(leaver: Leaver) -> None:
     leaver.finish_discs()
     leaver.ask()
     leaver.advance()
-    leaver.let_a_minute_pass()
+    leaver.let_an_hour_pass()
     leaver.advance()
     done = leaver.state()
     assert (done.messages, done.raw_bytes, done.first_at, done.last_at) == (5, size, first, last)
@@ -181,36 +194,94 @@ def test_nothing_happens_before_the_day(leaver: Leaver) -> None:
 
 
 def test_mail_that_waits_is_relayed_first(leaver: Leaver) -> None:
-    """Mail is taken in as long as some of it waits; and the key stays until all has gone on."""
+    """No more is taken in from the day on; what there is still finds its way, with its key."""
     leaver.finish_discs()
-    leaver.at.ask(
-        "UPDATE delivery SET queued_at = now() - interval '2 minutes' WHERE customer_id = %s",
-        leaver.house.number,
-    )
     leaver.ask()
+    assert leaver.takes_mail()
     leaver.advance()
-    assert leaver.domains() == 1
-    leaver.at.ask(
-        "UPDATE delivery SET queued_at = now() WHERE customer_id = %s", leaver.house.number
-    )
-    leaver.advance()
-    assert leaver.domains() == 0
-    leaver.let_a_minute_pass()
+    assert not leaver.takes_mail()
+    assert leaver.has_a_way()
+    leaver.let_an_hour_pass()
     leaver.advance()
     assert leaver.state().key_destroyed_at is None
+    assert leaver.has_a_way()
     leaver.deliver_all()
     assert leaver.advance() == 1
+    assert not leaver.has_a_way()
 
 
 def test_a_message_that_is_being_committed_is_waited_for(leaver: Leaver) -> None:
-    """The key is not destroyed in the minute after the domains are gone."""
+    """The key is not destroyed in the hour after the domains are closed."""
     leaver.deliver_all()
     leaver.finish_discs()
     leaver.ask()
     leaver.advance()
+    leaver.at.ask("UPDATE closing SET closed_at = closed_at - interval '59 minutes'")
     leaver.advance()
     assert leaver.state().closed_at is not None
     assert leaver.state().key_destroyed_at is None
+
+
+def test_a_domain_that_is_declared_meanwhile_is_closed_too(leaver: Leaver) -> None:
+    """And the hour begins again."""
+    leaver.deliver_all()
+    leaver.finish_discs()
+    leaver.ask()
+    leaver.advance()
+    leaver.let_an_hour_pass()
+    leaver.at.ask(
+        "INSERT INTO domain (customer_id, name, hosts) VALUES (%s, %s, %s)",
+        *(leaver.house.number, f"autre-{leaver.house.domain}", ["127.0.0.1:25"]),
+    )
+    assert leaver.advance() == 0
+    assert leaver.state().key_destroyed_at is None
+    leaver.let_an_hour_pass()
+    assert leaver.advance() == 1
+
+
+def test_what_is_begun_too_late_does_not_stop_the_end(leaver: Leaver) -> None:
+    """Rows that come after the key has gone go, too; and no file is asked for any more."""
+    leaver.deliver_all()
+    leaver.finish_discs()
+    leaver.ask()
+    leaver.advance()
+    leaver.let_an_hour_pass()
+    number = leaver.house.number
+    assert run(lambda: leaver.closings.destroy_key(number))
+    with pytest.raises(Refused, match="no customer"):
+        run(lambda: leaver.exports.ask(by(number), "zip"))
+    late = (
+        "INSERT INTO account (customer_id, email) VALUES (%s, 'tard@example.org')",
+        "INSERT INTO export (customer_id, format, wanted) VALUES (%s, 'zip', 0)",
+        "INSERT INTO domain_claim (customer_id, name, token, hosts, tls)"
+        " VALUES (%s, 'tard.example.org', '', '{}', 'none')",
+    )
+    for statement in late:
+        leaver.at.ask(statement, number)
+    assert leaver.advance() == 1
+    left = dump(leaver.at, number)
+    assert [row.partition(" ")[0] for row in left] == ["closing"]
+
+
+def test_one_that_cannot_end_does_not_keep_the_others(leaver: Leaver) -> None:
+    """What was wrong is raised when all have been gone on with."""
+    other = new_house(leaver.at)
+    for number in (other.number, leaver.house.number):
+        run(lambda number=number: leaver.ending.ask(by(number), 0))
+    leaver.deliver_all()
+    leaver.finish_discs()
+    leaver.advance()
+    leaver.let_an_hour_pass()
+    leaver.at.ask("DELETE FROM delivery WHERE customer_id = %s", other.number)
+    leaver.at.ask("UPDATE disc SET state = 'destroyed' WHERE customer_id = %s", other.number)
+    leaver.at.ask("CREATE TABLE holder (customer_id integer REFERENCES customer)")
+    try:
+        leaver.at.ask("INSERT INTO holder VALUES (%s)", other.number)
+        with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+            leaver.advance()
+        assert leaver.state().destroyed_at is not None
+    finally:
+        leaver.at.ask("DROP TABLE holder")
 
 
 @pytest.mark.parametrize("state", ["written", "shipped"])
@@ -220,8 +291,9 @@ def test_a_disc_that_has_not_arrived_is_waited_for(leaver: Leaver, state: str) -
     leaver.at.ask("UPDATE disc SET state = %s WHERE customer_id = %s", state, leaver.house.number)
     leaver.ask()
     leaver.advance()
-    assert leaver.state().closed_at is None
-    assert leaver.domains() == 1
+    leaver.let_an_hour_pass()
+    leaver.advance()
+    assert leaver.state().key_destroyed_at is None
 
 
 def test_what_died_in_the_middle_is_gone_on_with(leaver: Leaver, pool: Pool) -> None:
@@ -230,7 +302,7 @@ def test_what_died_in_the_middle_is_gone_on_with(leaver: Leaver, pool: Pool) -> 
     leaver.finish_discs()
     leaver.ask()
     leaver.advance()
-    leaver.let_a_minute_pass()
+    leaver.let_an_hour_pass()
     number = leaver.house.number
     assert run(lambda: leaver.closings.destroy_key(number))
     assert leaver.at.ask("SELECT wrapped_key FROM customer WHERE customer_id = %s", number) == [
@@ -279,7 +351,7 @@ def test_a_letter_at_the_beginning_and_one_at_the_end(leaver: Leaver) -> None:
     assert run(letters.send) == 1
     assert run(letters.send) == 0
     leaver.advance()
-    leaver.let_a_minute_pass()
+    leaver.let_an_hour_pass()
     leaver.advance()
     assert run(letters.send) == 1
     assert run(letters.send) == 0

@@ -481,7 +481,7 @@ def test_a_customer_who_has_left_leaves_no_image(vault: Vault) -> None:
     ask(
         vault.house.dsn,
         "INSERT INTO closing (customer_id, company, email, language, time_zone, asked_by, due_at,"
-        " closed_at) VALUES (%s, '', '', 'fr', 'UTC', '', now(), now() - interval '2 minutes')",
+        " closed_at) VALUES (%s, '', '', 'fr', 'UTC', '', now(), now() - interval '2 hours')",
         left,
     )
     run(vault.life.destroy)

@@ -31,7 +31,7 @@ from mail6m.shelves.export.whole import Changed
 from mail6m.shelves.exports import Exporter
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.errors import Refused
-from mail6m.storage.exports import Export, Exports
+from mail6m.storage.exports import BY_KEY, Export, Exports
 from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -196,7 +196,7 @@ class Desk(NamedTuple):
 def desk(dsn: str) -> Iterator[Desk]:
     """With a desk where files are asked for."""
     with new_pool(dsn, size=3) as pool:
-        blocking = Blocking(dsn, 20.0)
+        blocking = Blocking(dsn, 20.0, *BY_KEY)
         exporter = Exporter(
             Exports(pool), blocking, cast(Directory, _Keys()), PreferencesTable(pool),
             deferToThread, the_reactor(),
@@ -356,6 +356,30 @@ def test_a_message_that_was_altered_is_not_given(desk: Desk, alteration: str) ->
         desk.octets(export)
 
 
+def test_a_file_that_cannot_be_made_says_why(desk: Desk) -> None:
+    """It is not tried for ever, but when it is asked for again."""
+    customer = desk.customer()
+    ids = desk.store(customer, *contents_of(2))
+    ask(desk.house.dsn, "DELETE FROM body WHERE customer_id = %s", customer)
+    run(lambda: desk.exporter.ask(by(customer), "zip"))
+    run(desk.exporter.measure_all)
+    assert desk.of(customer, "zip").failure == f"parts of message {ids[0]} are missing"
+    assert run(desk.exporter.measure_all) == 0
+    desk.house.delete(customer, *ids)
+    assert desk.export(customer, "zip").failure == ""
+
+
+def test_a_measuring_that_is_stopped_is_left_to_others(desk: Desk) -> None:
+    """At once: they need not wait until it is thought to be dead."""
+    customer = desk.customer()
+    desk.store(customer, *contents_of(4))
+    run(lambda: desk.exporter.ask(by(customer), "zip"))
+    going_on = iter([True, False])
+    assert run(lambda: desk.exporter._measure_one(lambda: next(going_on)))
+    assert desk.of(customer, "zip").ready_at is None
+    assert run(desk.exporter.measure_all) == 1
+
+
 def test_a_measuring_that_died_is_begun_anew(desk: Desk) -> None:
     """By another worker, once nothing has been heard of the first for a while; not before."""
     customer, exports = desk.customer(), Exports(desk.pool)
@@ -365,7 +389,7 @@ def test_a_measuring_that_died_is_begun_anew(desk: Desk) -> None:
     begun = run(lambda: exports.begin(dead))
     assert begun is not None
     assert run(desk.exporter.measure_all) == 0
-    ask(desk.house.dsn, "UPDATE export SET worked_at = now() - interval '2 minutes'")
+    ask(desk.house.dsn, "UPDATE export SET worked_at = now() - interval '20 minutes'")
     assert run(desk.exporter.measure_all) == 1
     assert unquoted(desk.octets(desk.of(customer, "mbox"))) == contents_of(4)
     stretch = whole.Stretch(9, [dead], 0, 5, b"")

@@ -159,7 +159,7 @@ def test_what_a_range_asks_for(asked: str, wanted: Span | None) -> None:
 def test_head_makes_no_file(taker: Taker) -> None:
     """It has the headers alone, and is nothing for the audit."""
     taker.prepare()
-    head = taker.browser.request("HEAD", taker.link())
+    head = taker.browser.request("HEAD", taker.link(), headers={"Range": "bytes=7-9"})
     assert head.status == 200
     assert int(head.headers["content-length"]) > 300_000
     assert head.body == b""
@@ -198,6 +198,7 @@ class _Slow:
         self.written = b""
         self.valve: Any = None
         self.gone: Deferred[None] = Deferred()
+        self.channel = Mock()
 
     def notifyFinish(self) -> Deferred[None]:
         return self.gone
@@ -261,6 +262,15 @@ def test_preparing_needs_the_password(taker: Taker) -> None:
     """A session that was left open does not give everything away."""
     assert taker.prepare(password="not this one") == 403
     assert run(lambda: taker.at.exporter.of(taker.house.number)) == []
+
+
+def test_a_file_that_cannot_be_made(taker: Taker) -> None:
+    """The page says so, and what to do."""
+    taker.at.ask("DELETE FROM body WHERE customer_id = %s", taker.house.number)
+    taker.prepare()
+    page = taker.browser.get("/partir").text
+    assert "Un e-mail ne peut pas être lu : écrivez-nous." in page
+    assert "refresh" not in page
 
 
 def test_another_format_is_refused(taker: Taker) -> None:

@@ -1,7 +1,7 @@
 """The end of a contract: nothing is taken in any more, the key is destroyed, and then all the rest.
 
-What was taken in is relayed first. From the key's destruction on no content can be read, wherever a
-copy of it may be. What stays is the certificate.
+What was taken in is relayed first. Without the key no content can be read any more. What stays is
+the certificate.
 """
 
 from __future__ import annotations
@@ -53,7 +53,16 @@ class Ending:
 
     async def advance(self) -> int:
         """Go on with all that is due; how many customers have been destroyed."""
-        return sum([await self._go_on(closing) for closing in await self._closings.all()])
+        count = 0
+        failed: Exception | None = None
+        for closing in await self._closings.all():
+            try:
+                count += await self._go_on(closing)
+            except Exception as error:  # noqa: BLE001 - one must not keep the others; raised below
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return count
 
     async def _go_on(self, closing: Closing) -> bool:
         if closing.destroyed_at is not None:

@@ -94,7 +94,10 @@ class Exporter(Background):
         zone = zone_of((await self._preferences.get(customer)).time_zone)
         measuring = Measuring(reading, await self._directory.key(customer), export.format, zone)
         try:
-            while going_on():
+            while True:
+                if not going_on():
+                    await self._exports.leave(worker, export)
+                    break
                 begun = self._clock.seconds()
                 stretch = await self._apart(measuring.next)
                 if stretch is None:
@@ -104,10 +107,15 @@ class Exporter(Background):
                 if not await self._exports.add(worker, export, stretch):
                     break
                 await self.rest(begun, SHARE)
-        except SealError as error:  # a message was deleted meanwhile: it is begun anew, later
+        except SealError as error:
+            gone = await self._apart(measuring.has_changed)
             self.log.warn(
-                "the file of customer {customer} waits: {error}", customer=customer, error=error
+                "the file of customer {customer} {waits}: {error}",
+                customer=customer,
+                waits="is begun anew" if gone else "cannot be made",
+                error=error,
             )
+            await self._exports.leave(worker, export, "" if gone else str(error))
         return True
 
     async def _apart(self, work: Callable[[], T]) -> T:

@@ -15,8 +15,10 @@ from mail6m.storage.pool import Row
 class Blocking:
     """As many connections as threads want one at the same time; they are kept, and used again."""
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: str, timeout: float, *options: str) -> None:
+        """``options`` are settings of the sessions: ``enable_sort=off``."""
         self._dsn = dsn
+        self._options = options
         self._timeout = timeout
         self._spare: list[BlockingConnection] = []
 
@@ -58,7 +60,6 @@ class Blocking:
                 return connection
             except psycopg2.Error:  # it died while it was idle
                 connection.close()
-        milliseconds = int(self._timeout * 1000)
-        return psycopg2.connect(
-            self._dsn, connect_timeout=10, options=f"-c statement_timeout={milliseconds}"
-        )
+        settings = (f"statement_timeout={int(self._timeout * 1000)}", *self._options)
+        options = " ".join(f"-c {setting}" for setting in settings)
+        return psycopg2.connect(self._dsn, connect_timeout=10, options=options)

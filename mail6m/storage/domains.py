@@ -14,7 +14,7 @@ from mail6m.storage.pool import Pool, Row
 CHANNEL = "mail6m_routes"
 """NOTIFY goes here when a domain or a customer has changed."""
 
-_COLUMNS = "name, customer_id, hosts, tls, verify_recipients"
+_COLUMNS = "name, customer_id, hosts, tls, verify_recipients, closed"
 
 TAKEN_OVER = (
     """
@@ -106,8 +106,9 @@ class Domains:
 
 
 def _domain(row: Row) -> Domain:
-    name, customer, hosts, tls, verify = row
-    return Domain(name, customer, tuple(read_host(host) for host in hosts), TlsPolicy(tls), verify)
+    name, customer, hosts, tls, verify, closed = row
+    to = tuple(read_host(host) for host in hosts)
+    return Domain(name, customer, to, TlsPolicy(tls), verify, closed)
 
 
 def read_host(value: str, port: int = 25) -> Host:

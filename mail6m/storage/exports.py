@@ -12,19 +12,22 @@ from mail6m.storage.archive import COLUMNS, read_message
 from mail6m.storage.arrays import words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.blocking import Blocking
-from mail6m.storage.pool import Pool, Row
+from mail6m.storage.errors import Refused
+from mail6m.storage.pool import Pool, Row, text
 
-ABANDONED = 60
+ABANDONED = 600
 """Seconds after which a measuring that nothing has been heard of is begun anew."""
-_COLUMNS = "customer_id, format, asked_at, wanted, ready_at, messages, size, sha256"
+_COLUMNS = "customer_id, format, asked_at, wanted, ready_at, messages, size, sha256, failure"
 
 _ASK = audited("""
     INSERT INTO export (customer_id, format, wanted)
     SELECT %(customer)s, %(format)s, coalesce(sum(messages), 0) FROM shelf_count
     WHERE customer_id = %(customer)s AND shelf IN (0, 1)
+    HAVING NOT EXISTS (SELECT FROM closing
+                       WHERE customer_id = %(customer)s AND key_destroyed_at IS NOT NULL)
     ON CONFLICT (customer_id, format) DO UPDATE
     SET asked_at = now(), wanted = EXCLUDED.wanted, worker = NULL, worked_at = NULL,
-        ready_at = NULL, messages = 0, size = 0, sha256 = NULL
+        ready_at = NULL, messages = 0, size = 0, sha256 = NULL, failure = ''
     RETURNING format""")
 
 _OF = f"SELECT {_COLUMNS} FROM export WHERE customer_id = %s ORDER BY format DESC"
@@ -34,7 +37,8 @@ WITH mine AS (
     UPDATE export SET worker = %(worker)s, worked_at = now(), messages = 0, size = 0
     WHERE (customer_id, format) IN (
         SELECT customer_id, format FROM export
-        WHERE ready_at IS NULL AND (worker IS NULL OR worked_at < now() - %(idle)s * interval '1 s')
+        WHERE ready_at IS NULL AND failure = ''
+          AND (worker IS NULL OR worked_at < now() - %(idle)s * interval '1 s')
         ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING {_COLUMNS}
 ), anew AS (
@@ -59,6 +63,11 @@ UPDATE export SET ready_at = now(), size = size + %(size)s, sha256 = %(sha256)s
 WHERE customer_id = %(customer)s AND format = %(format)s AND worker = %(worker)s
   AND ready_at IS NULL
 RETURNING size"""
+
+_LEAVE = """
+UPDATE export SET worker = NULL, failure = %(failure)s
+WHERE customer_id = %(customer)s AND format = %(format)s AND worker = %(worker)s
+  AND ready_at IS NULL"""
 
 _STRETCHES = """
 SELECT number, messages::text[], start, size, directory FROM export_stretch
@@ -86,6 +95,8 @@ _BODIES = """
 SELECT message_id::text, part, sealed FROM body
 WHERE customer_id = %s AND (message_id, part) > (%s::uuid, %s) AND message_id <= %s::uuid
 ORDER BY message_id, part LIMIT %s"""
+BY_KEY = ("enable_sort=off", "enable_bitmapscan=off", "enable_seqscan=off")
+"""For the sessions that read: each statement walks the primary key, whatever the statistics say."""
 _PARTS = 64
 """Parts that are read at a time: half a megabyte."""
 _BEFORE_ALL = UUID(int=0)
@@ -107,6 +118,8 @@ class Export:
     size: int
     """Octets; of what has been measured."""
     sha256: bytes | None
+    failure: str
+    """Why there can be no file; empty if there can."""
 
     @property
     def progress(self) -> float:
@@ -136,9 +149,13 @@ class Exports:
         self._pool = pool
 
     async def ask(self, by: By, format_: str) -> None:
-        """A file of all there is now is wanted; it takes the place of the one there was."""
+        """A file of all there is now is wanted; it takes the place of the one there was.
+
+        Raises `Refused` if the customer's mail can be read no more.
+        """
         parameters = {"customer": by.customer, "format": format_}
-        await self._pool.query(_ASK, parameters | note(by, Act.EXPORT_ASKED, format_))
+        if not await self._pool.query(_ASK, parameters | note(by, Act.EXPORT_ASKED, format_)):
+            raise Refused(f"there is no customer {by.customer} any more")
 
     async def of(self, customer: int) -> list[Export]:
         """A customer's."""
@@ -165,6 +182,10 @@ class Exports:
         """All is measured, and so many octets at its end; False as for `add`."""
         parameters = _whose(worker, export) | {"size": more, "sha256": sha256}
         return bool(await self._pool.query(_FINISH, parameters))
+
+    async def leave(self, worker: UUID, export: Export, failure: str = "") -> None:
+        """Measure no further: another one may begin anew, if there is no reason why nobody can."""
+        await self._pool.query(_LEAVE, _whose(worker, export) | {"failure": text(failure)})
 
 
 class MailReading:
@@ -228,9 +249,9 @@ def _whose(worker: UUID, export: Export) -> dict[str, object]:
 
 
 def _export(row: Row) -> Export:
-    customer, format_, asked, wanted, ready, messages, size, sha256 = row
+    customer, format_, asked, wanted, ready, messages, size, sha256, failure = row
     return Export(
         customer, format_, asked.astimezone(UTC), wanted,
         ready.astimezone(UTC) if ready is not None else None, messages, size,
-        bytes(sha256) if sha256 is not None else None,
+        bytes(sha256) if sha256 is not None else None, failure,
     )  # fmt: skip

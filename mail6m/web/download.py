@@ -12,6 +12,8 @@ from zope.interface import implementer
 
 from mail6m.web.visit import Download
 
+PATIENCE = 300.0
+"""Seconds in which a client takes something of a file, or is cut off."""
 _ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.ASCII)
 
 
@@ -76,7 +78,7 @@ async def send(request: Any, download: Download) -> None:
     If it cannot be made to its end, the connection is cut: a client sees that something is missing.
     """
     etag = f'"{download.etag}"'
-    asked = _field(request, "range")
+    asked = _field(request, "range") if request.method == b"GET" else ""
     if asked and _field(request, "if-range") not in ("", etag):
         asked = ""
     wanted = span(asked, download.size) if asked else Span(0, download.size)
@@ -100,6 +102,8 @@ async def send(request: Any, download: Download) -> None:
 
 async def _pour(request: Any, pieces: AsyncIterator[bytes], left: int) -> None:
     valve = _Valve()
+    channel = request.channel
+    channel.setTimeout(PATIENCE)
     request.notifyFinish().addBoth(lambda _: valve.stopProducing())
     request.registerProducer(valve, True)
     try:
@@ -111,18 +115,20 @@ async def _pour(request: Any, pieces: AsyncIterator[bytes], left: int) -> None:
                 request.write(piece[:left])
             left -= len(piece[:left])
             await valve.open()
+            channel.resetTimeout()
     except BaseException:
-        _cut(request, valve)
+        _cut(channel, valve)
         raise
+    channel.setTimeout(None)
     if not valve.gone:
         request.unregisterProducer()
     if left:
-        _cut(request, valve)
+        _cut(channel, valve)
 
 
-def _cut(request: Any, valve: _Valve) -> None:
+def _cut(channel: Any, valve: _Valve) -> None:
     if not valve.gone:
-        request.channel.transport.abortConnection()
+        channel.transport.abortConnection()
 
 
 def _field(request: Any, name: str) -> str:

@@ -144,7 +144,7 @@ class LeavingPages:
             "form": form,
             "exports": [(export, _name(export)) for export in exports],
             "messages": customer.cabinet_messages + customer.cellar_messages,
-            "under_way": any(export.ready_at is None for export in exports),
+            "under_way": any(export.ready_at is None and not export.failure for export in exports),
             "closing": await self._ending.of(visit.customer),
         }
         return Html("leaving.html", values, status)
@@ -163,7 +163,8 @@ def _closing(form: CloseForm, company: str, status: int = 200) -> Answer:
 
 
 def _name(export: Export) -> str:
-    return f"mail6m-{export.customer}-{export.asked_at:%Y-%m-%d}.{export.format}"
+    """By its moment, so that a download is never gone on with out of another file."""
+    return f"mail6m-{export.customer}-{export.asked_at:%Y-%m-%d-%Hh%Mm%S}.{export.format}"
 
 
 def _plain(name: str) -> str:

@@ -47,3 +47,8 @@ async def keep(
     if digest.digest() != export.sha256:
         raise Refused(f"{part} is not the beginning of this file: remove it, and begin again")
     part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

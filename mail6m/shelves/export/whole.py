@@ -45,10 +45,11 @@ class Measuring:
         self._digest = hashlib.sha256()
         self._number = self._start = self._messages = 0
         self._last: UUID | None = None
+        self._at: Sequence[Message] = ()
 
     def next(self) -> Stretch | None:
         """The next stretch; None when there are no more messages."""
-        messages = list(_first(self._reading.next(self._last, MESSAGES)))
+        self._at = messages = list(_first(self._reading.next(self._last, MESSAGES)))
         if not messages:
             return None
         directory = self._directory(messages) if self._format == "zip" else b""
@@ -72,6 +73,11 @@ class Measuring:
                 self._digest.update(piece)
                 size += len(piece)
         return size, self._digest.digest()
+
+    def has_changed(self) -> bool:
+        """Whether a message of the stretch that was being measured has gone meanwhile."""
+        ids = [message.id for message in self._at]
+        return len(self._reading.some(ids)) != len(ids)
 
     def _directory(self, messages: Sequence[Message]) -> bytes:
         """Reads every content once, since a zip file says its checksum before it."""
@@ -104,9 +110,10 @@ def pieces(reading: MailReading, key: Key, export: Export, place: int) -> Iterat
         place = stretch.start + stretch.size
     if export.format == "zip":
         tail = reading.measured(export.format)
-        if not reading.is_as_it_was(export):
-            raise Changed()
-        yield from _without(place - tail, _tail(reading, export.messages, tail))
+        for piece in _without(place - tail, _tail(reading, export.messages, tail)):
+            if not reading.is_as_it_was(export):
+                raise Changed()
+            yield piece
 
 
 def _first(messages: Sequence[Message]) -> Iterator[Message]:
