@@ -493,7 +493,7 @@ def new_house(at: Console) -> House:
     )
     [[asked]] = at.ask(
         "INSERT INTO export (customer_id, format, wanted, ready_at, sha256)"
-        " VALUES (%s, 'mbox', 0, now(), %s) RETURNING to_char(asked_at, 'YYYY-MM-DD')",
+        " VALUES (%s, 'mbox', 0, now(), %s) RETURNING asked_at",
         *(number, token_hash(word)),
     )
     session = new_session(at, accounts[0], new_token())
@@ -505,7 +505,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
-        f"mail6m-{number}-{asked}.mbox",
+        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
