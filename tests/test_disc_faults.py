@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import signal
 import smtplib
 import subprocess
 import sys
@@ -22,11 +23,14 @@ from mail6m.storage.embedded import Embedded
 from tests.harness import LOOPBACK, ROOT, Say, Server, new_place
 from tests.reactor_thread import PATIENCE
 from tests.scripted_peer import Peer
+from tests.small_disk import SmallDisk, fill_log, log_on_small_disk, small_disk
 
 MESSAGES = 15
 SIZE = 230_000
 """Bytes of noise in each, which are written as twice as many."""
 CAPACITY = 6_000_000
+IMAGES = 40_000_000
+"""Bytes of the small disk that images are on."""
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +40,23 @@ def server() -> Iterator[Server]:
         yield server
 
 
+class Database:
+    """A server's own PostgreSQL, which this process uses, too."""
+
+    def __init__(self, server: Server) -> None:
+        self._embedded = Embedded(server.data / "postgres")
+        self.dsn = self._embedded.start()
+
+    def close(self) -> None:
+        """Be done with it."""
+        self._embedded.leave()
+
+
 @pytest.fixture(scope="module")
 def dsn(server: Server) -> Iterator[str]:
     """Of its database."""
-    embedded = Embedded(server.data / "postgres")
-    yield embedded.start()
-    embedded.leave()
+    with contextlib.closing(Database(server)) as database:
+        yield database.dsn
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +250,102 @@ def test_a_disk_without_room_changes_nothing(server: Server, dsn: str, port: int
     write(server, serial)
     assert account.sum() == MESSAGES
     assert images.stat().st_mode & 0o777 == 0o700  # an image is mail in clear
+
+
+def write_until(
+    account: Account, serial: str, seen: Callable[[], bool], then: Callable[[], None]
+) -> tuple[int, str]:
+    """Begin to write a disc, hold the process at that moment, and let it go on after something.
+
+    Its status, and what it complained of.
+    """
+    with writing(account.server, serial) as process:
+        while not seen() and runs_on(process, 0.001):
+            pass
+        process.send_signal(signal.SIGSTOP)
+        try:
+            then()
+        finally:
+            process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err.decode()
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[Server, SmallDisk]]:
+    """A server whose images are on a small disk of their own."""
+    with new_place() as place:
+        server = Server(place, "--disc-capacity", str(CAPACITY))
+        with small_disk(server.data / "discs", IMAGES) as disk, server:
+            yield server, disk
+
+
+def test_the_sum_holds_whenever_the_disk_of_images_is_full(
+    full: tuple[Server, SmallDisk], port: int, say: Say
+) -> None:
+    """ENOSPC at every step: all is as it was, or the disc is written; with room it can be."""
+    server, disk = full
+    with contextlib.closing(Database(server)) as database:
+        account, told = Account(server, database.dsn, "comble", port), []
+        for name, seen, _ in MOMENTS[:5]:
+            account.receive()
+            serial = account.order()
+            status, complaint = write_until(
+                account, serial, partial(seen, account, serial), lambda: disk.fill(0)
+            )
+            state = account.state(serial)
+            told.append(f"{name}: {state}")
+            assert (status, state) in [(0, "written"), (1, "ordered")]
+            assert account.sum() == account.accepted
+            if state == "ordered":
+                assert "No space left on device" in complaint
+                assert complaint.count("\n") == 1
+                left = sorted(path.name for path in disk.path.glob(f"{serial}*"))
+                assert left == []
+            disk.make_room()
+            if state == "ordered":
+                assert write(server, serial)["state"] == "written"
+            server.command("shelves", "sweep")
+            assert account.sum() == account.accepted
+            assert account.counted()
+            server.command("disc", "verify", serial)
+            server.command("disc", "ship", serial)
+            server.command("disc", "receive", serial)  # or the small disk would hold them all
+    say(f"images' disk full at {len(told)} moments: {', '.join(told)}")
+    assert {state.rpartition(" ")[2] for state in told} == {"ordered", "written"}
+
+
+@pytest.mark.parametrize("name", ["planning", "renamed"])
+def test_the_sum_holds_when_the_databases_log_is_full(name: str, port: int, say: Say) -> None:
+    """PostgreSQL dies in the middle of a disc: the disc is written later, and nothing twice."""
+    seen = next(seen for moment, seen, _ in MOMENTS if moment == name)
+    with new_place() as path, log_on_small_disk(path) as (place, disk):
+        place.stop()
+        server = Server(path, "--disc-capacity", str(CAPACITY))
+        with server:
+            place.start()
+            account = Account(server, place.dsn, "journal", port)
+            account.receive()
+            serial = account.order()
+        place.start()
+
+        def fill() -> None:
+            with contextlib.suppress(psycopg2.OperationalError):  # it may be this that is too much
+                fill_log(place, disk, room=0)
+
+        status, _ = write_until(account, serial, partial(seen, account, serial), fill)
+        assert "PANIC:  could not write to file" in place.said
+        assert status == 1
+        disk.make_room()
+        with server:
+            place.start()
+            account.dsn = place.dsn
+            state = account.state(serial)
+            say(f"the log full while {name}: {state}")
+            assert account.sum() == account.accepted
+            if state == "ordered":
+                assert write(server, serial)["state"] == "written"
+            server.command("shelves", "sweep")
+            assert account.sum() == account.accepted
+            assert account.counted()
+            assert server.command("disc", "verify", serial)["files"] >= 1 + 7
