@@ -77,6 +77,79 @@ class Envelope(NamedTuple):
     """ENVID, decoded from xtext."""
 
 
+class Signature(NamedTuple):
+    """One DKIM signature of a message (RFC 6376), and what came of verifying it."""
+
+    result: str
+    """RFC 8601, 2.7.1: ``pass``, ``fail``, ``policy``, ``neutral``, ``temperror``, ``permerror``."""
+    domain: str
+    """Its d=, canonical."""
+    selector: str = ""
+
+
+class Authentication(NamedTuple):
+    """Who sent a message, as far as it can be proved; an empty text was not looked into."""
+
+    spf: str = ""
+    """RFC 7208, 2.6: ``none``, ``neutral``, ``pass``, ``fail``, ``softfail``, ``temperror``..."""
+    spf_domain: str = ""
+    """The domain that SPF has judged: of the sender, or of the client's hello."""
+    signatures: tuple[Signature, ...] = ()
+    arc: str = ""
+    """RFC 8617, 4.4: ``none``, ``pass``, ``fail``."""
+    dmarc: str = ""
+    """RFC 7489, 11.2: ``none``, ``pass``, ``fail``, ``temperror``, ``permerror``."""
+    dmarc_policy: str = ""
+    """What the domain asks for where DMARC fails: ``none``, ``quarantine``, ``reject``."""
+    author: str = ""
+    """The domain of From that DMARC has judged."""
+    results: str = ""
+    """What an Authentication-Results field says of all this behind our name (RFC 8601, 2.2)."""
+
+    def confirms(self, domain: str) -> bool:
+        """Whether SPF or DKIM proves that it comes from that domain, or one below it."""
+        proved = [self.spf_domain] if self.spf == "pass" else []
+        proved += [one.domain for one in self.signatures if one.result == "pass"]
+        return any(is_within(one, domain) for one in proved)
+
+
+class Scan(enum.StrEnum):
+    """What the antispam did with a message."""
+
+    NONE = "none"
+    """There is no scanner."""
+    DONE = "done"
+    SPARED = "spared"
+    """The sender's domain is in the customer's white list."""
+    MISSED = "missed"
+    """The scanner did not answer, or not in time."""
+    TOO_LARGE = "too large"
+
+
+class Judgement(NamedTuple):
+    """What the guard has found out about a message, for one customer."""
+
+    scan: Scan = Scan.NONE
+    score: float = 0.0
+    threshold: float = 0.0
+    """A message with this score, or a higher one, is spam."""
+    symbols: tuple[str, ...] = ()
+    """What the scanner's score is made of, by the scanner's own names."""
+    spam: bool | None = None
+    """None: nobody knows."""
+    unconfirmed: str = ""
+    """The white list's entry that would have spared it, had SPF or DKIM confirmed the sender."""
+    authentication: Authentication = Authentication()
+
+
+UNJUDGED = Judgement()
+
+
+def is_within(domain: str, other: str) -> bool:
+    """Whether a canonical domain is another one, or below it."""
+    return domain == other or domain.endswith("." + other)
+
+
 class Summary(NamedTuple):
     """What a person knows a message by, out of its header; every field may be empty."""
 

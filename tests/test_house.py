@@ -15,8 +15,9 @@ FLOORS = [
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls", "zones"}
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
-    {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"},
-    {"intake", "delivery", "reception", "shelves", "access", "domains", "letters"},
+    {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
+    | {"resolver", "signing"},
+    {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"},
     {"web"},
     {"tap"},
     {"cli"},

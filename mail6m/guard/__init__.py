@@ -1,0 +1,1 @@
+"""Who and what is trusted: spam, senders, recipients, clients."""
