@@ -81,7 +81,7 @@ class Signature(NamedTuple):
     """One DKIM signature of a message (RFC 6376), and what came of verifying it."""
 
     result: str
-    """RFC 8601, 2.7.1: ``pass``, ``fail``, ``policy``, ``neutral``, ``temperror``, ``permerror``."""
+    """RFC 8601: ``pass``, ``fail``, ``policy``, ``neutral``, ``temperror``, ``permerror``."""
     domain: str
     """Its d=, canonical."""
     selector: str = ""
@@ -132,11 +132,13 @@ class Judgement(NamedTuple):
     scan: Scan = Scan.NONE
     score: float = 0.0
     threshold: float = 0.0
-    """A message with this score, or a higher one, is spam."""
+    """The score from which on the scanner would have it refused."""
     symbols: tuple[str, ...] = ()
     """What the scanner's score is made of, by the scanner's own names."""
     spam: bool | None = None
     """None: nobody knows."""
+    corrected: bool = False
+    """``spam`` is what the customer says."""
     unconfirmed: str = ""
     """The white list's entry that would have spared it, had SPF or DKIM confirmed the sender."""
     authentication: Authentication = Authentication()
@@ -367,6 +369,8 @@ class Criteria:
     since: datetime | None = None
     until: datetime | None = None
     """The end of the period, not of it any more."""
+    spam: bool | None = None
+    """Spam alone, all but spam, or both."""
 
     @property
     def has_text(self) -> bool:

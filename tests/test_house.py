@@ -16,7 +16,7 @@ FLOORS = [
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
-    | {"resolver", "signing"},
+    | {"resolver", "signing", "delivery.fields"},
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"},
     {"web"},
     {"tap"},

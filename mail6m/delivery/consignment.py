@@ -9,7 +9,7 @@ from uuid import UUID
 
 from mail6m.content import Content
 from mail6m.dialogue.client import Transfer
-from mail6m.model import Envelope, Outcome, Recipient
+from mail6m.model import UNJUDGED, Envelope, Judgement, Outcome, Recipient
 from mail6m.reader import Reader
 
 
@@ -55,18 +55,19 @@ class Consignment:
     items: list[Item]
     ours: bool = False
     """Mail6M wrote it, and it is forgotten when it is delivered."""
+    judgement: Judgement = UNJUDGED
     header: bytes | None = None
     """The header block, when it is at hand."""
     shared: Shared | None = None
     """The content, when it is at hand; else it is in the archive."""
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def transfer(self, trace: bytes) -> Transfer:
-        """The transaction to offer to a host."""
+    def transfer(self, front: bytes) -> Transfer:
+        """The transaction to offer to a host, for a message with this in front of it."""
         return Transfer(
             sender=self.envelope.sender,
             recipients=[item.recipient for item in self.items],
-            size=self.size + len(trace),
+            size=self.size + len(front),
             eightbit=self.envelope.eightbit,
             smtputf8=self.envelope.smtputf8 and self._international(),
             returns=self.envelope.returns,

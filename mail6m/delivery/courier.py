@@ -12,8 +12,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from mail6m.delivery.consignment import Consignment
+from mail6m.delivery.heading import Heading
 from mail6m.delivery.route import Route
-from mail6m.delivery.trace import received
 from mail6m.dialogue import client as sending
 from mail6m.dialogue.client import ClientDialogue, Transfer
 from mail6m.model import Host, Outcome, Reply, TlsPolicy, Verdict
@@ -60,12 +60,14 @@ class Courier:
         turn: Turn,
         settings: Settings,
         reader: Reader,
+        heading: Heading,
         dispatch: Dispatch,
     ) -> None:
         self._reactor = reactor
         self._turn = turn
         self._settings = settings
         self._reader = reader
+        self._heading = heading
         self._dispatch = dispatch
         self._session: SmtpClient | None = None
         self._host = ""
@@ -179,26 +181,14 @@ class Courier:
             return
         self._working = True  # what is said below may call for more work: the loop sees to it
         while session.dialogue.can_send and (consignment := self._dispatch.next()) is not None:
-            trace = self._trace(consignment)
-            transfer = consignment.transfer(trace)
-            self._in_hand[transfer] = (consignment, trace, self._reactor.seconds())
+            front = self._heading.front(consignment)
+            transfer = consignment.transfer(front)
+            self._in_hand[transfer] = (consignment, front, self._reactor.seconds())
             session.dialogue.send(transfer)
             session.wait()
             session.advance()
         self._working = False
         self._worked = True
-
-    def _trace(self, consignment: Consignment) -> bytes:
-        if consignment.ours:
-            return b""
-        only = consignment.items[0].recipient.address if len(consignment.items) == 1 else ""
-        return received(
-            consignment.envelope,
-            consignment.message,
-            self._settings.hostname,
-            consignment.received_at,
-            only,
-        )
 
     # What the session says
 
@@ -266,26 +256,27 @@ class Courier:
         self._dispatch.settled(consignment, reports_passed_on=passed_on, seconds=seconds)
 
     def _send_content(self, transfer: Transfer) -> None:
-        consignment, trace, _ = self._in_hand[transfer]
+        consignment, front, _ = self._in_hand[transfer]
         session = self._session
         assert session is not None
         shared = consignment.shared
         if shared is not None and shared.content.in_memory:
-            session.dialogue.content(trace + shared.content.whole())
+            content = shared.content.whole()
+            session.dialogue.content(self._heading.of_whole(consignment, front, content))
             session.dialogue.end_content(transfer)
             session.wait()
             # The envelope of the next message goes in the same packet as this content.
             self.work()
         else:
-            ensureDeferred(self._stream(session, consignment, transfer, trace))
+            ensureDeferred(self._stream(session, consignment, transfer, front))
 
     async def _stream(
-        self, session: SmtpClient, consignment: Consignment, transfer: Transfer, trace: bytes
+        self, session: SmtpClient, consignment: Consignment, transfer: Transfer, front: bytes
     ) -> None:
         session.begin_content()
         try:
-            session.dialogue.content(trace)
-            async for piece in consignment.pieces(self._reader):
+            pieces = consignment.pieces(self._reader)
+            async for piece in self._heading.of_pieces(consignment, front, pieces):
                 session.dialogue.content(piece)
                 session.flush()
                 session.wait()

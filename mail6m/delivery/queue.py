@@ -25,6 +25,7 @@ from mail6m.content import Content
 from mail6m.delivery.bounce import Action
 from mail6m.delivery.consignment import Consignment, Item, Shared
 from mail6m.delivery.courier import Courier
+from mail6m.delivery.heading import Heading
 from mail6m.delivery.lane import Lane
 from mail6m.delivery.reports import Report
 from mail6m.delivery.route import Routes
@@ -89,6 +90,7 @@ class Queue:
         self._journal = journal
         self._clock = clock
         self._name = name
+        self._heading = Heading(settings)
         self._report: Report | None = None
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
@@ -140,7 +142,7 @@ class Queue:
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""
-        return Courier(self._reactor, self._turn, self.settings, self._reader, lane)
+        return Courier(self._reactor, self._turn, self.settings, self._reader, self._heading, lane)
 
     # From intake (mail6m.intake.Outgoing)
 
@@ -495,6 +497,7 @@ def _consignments(accepted: Accepted, now: datetime) -> list[Consignment]:
             now,
             items,
             ours=message.shelf is Shelf.TRANSIT,
+            judgement=message.judgement,
             header=accepted.header,
         )
         for destination, items in by_destination.items()
@@ -510,7 +513,7 @@ def _gathered(due: Iterable[Due]) -> list[Consignment]:
         if consignment is None:
             consignment = gathered[key] = Consignment(
                 one.customer, one.message, one.destination, one.envelope, one.size,
-                one.received_at, [], ours=one.ours,
+                one.received_at, [], ours=one.ours, judgement=one.judgement,
             )  # fmt: skip
         consignment.items.append(
             Item(one.number, one.recipient, one.attempts, one.queued_at, one.warned)

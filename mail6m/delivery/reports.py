@@ -12,7 +12,7 @@ from mail6m.delivery.consignment import Consignment, Item
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.schedule import LIFETIME
 from mail6m.header import header_end
-from mail6m.model import Outcome
+from mail6m.model import Judgement, Outcome
 from mail6m.reader import Reader
 
 LARGEST_HEADER = 65_536
@@ -42,14 +42,15 @@ class Reports:
     ) -> None:
         """Queue one report on those of the items whose sender wants to hear of it.
 
-        Nothing goes to the null sender (RFC 3464, 2), so no report can breed another.
+        Nothing goes to the null sender (RFC 3464, 2), so no report can breed another; nor to a
+        sender who has most likely not sent it, and would only be annoyed (RFC 5321, 6.2).
         Raises `mail6m.intake.Rejected` when it cannot be queued now.
         """
         sender = consignment.envelope.sender
         wanted = [
             (item, outcome) for item, outcome in items if wants(item.recipient.notify, action)
         ]
-        if not sender or not wanted:
+        if not sender or not wanted or _is_forged(consignment.judgement):
             return
         now = self._clock()
         header, whole = await self._original(consignment)
@@ -98,6 +99,11 @@ class Reports:
             )
             head = head[: header_end(head)]
         return head[:LARGEST_HEADER], None
+
+
+def _is_forged(judgement: Judgement) -> bool:
+    """Whether a report would most likely go to somebody who has not sent the message."""
+    return bool(judgement.spam) or judgement.authentication.spf == "fail"
 
 
 Report = Callable[[Consignment, Action, Sequence[tuple[Item, Outcome]]], Awaitable[None]]

@@ -11,16 +11,29 @@ from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
-from mail6m.model import Act, Client, Envelope, Message, Recipient, Shelf, Summary, id_text
+from mail6m.model import (
+    UNJUDGED,
+    Act,
+    Client,
+    Envelope,
+    Judgement,
+    Message,
+    Recipient,
+    Shelf,
+    Summary,
+    id_text,
+)
 from mail6m.storage.arrays import booleans, numbers, texts, words
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.errors import Refused
+from mail6m.storage.judgements import decode, encode
 from mail6m.storage.pool import Pool, Prepared, Row
 
 MINUTE, DAY = 60_000, 86_400_000
 """Milliseconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TRUTHS = {True: "t", False: "f", None: "NULL"}
 _SHELVES = {shelf.value: shelf for shelf in Shelf}
 _MILLISECOND = timedelta(milliseconds=1)
 LEASED = 900
@@ -34,19 +47,22 @@ WITH messages AS (
         customer_id, message_id, shelf, received_at, raw_size, stored_size, sender, recipients,
         header_from, header_to, subject, header_message_id, sha256,
         client_address, client_name, client_hello, protocol, tls,
-        smtputf8, eightbit, returns, envid)
+        smtputf8, eightbit, returns, envid, spam, judgement)
     SELECT customer, id, shelf, to_timestamp(milliseconds / 1000.0), raw, stored, sender,
            string_to_array(recipients, E'\\n'), header_from, header_to, subject, header_id,
            substring(digests FROM 32 * place::integer - 31 FOR 32),
-           address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid
+           address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid,
+           spam, nullif(judgement, '')::jsonb
     FROM unnest(
         %s::integer[], %s::uuid[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::boolean[], %s::boolean[], %s::text[], %s::text[]) WITH ORDINALITY
+        %s::boolean[], %s::boolean[], %s::text[], %s::text[], %s::boolean[], %s::text[])
+    WITH ORDINALITY
     AS m (customer, id, shelf, milliseconds, raw, stored, sender, recipients,
           header_from, header_to, subject, header_id,
-          address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid, place),
+          address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid,
+          spam, judgement, place),
     (SELECT %s::bytea AS digests) AS d
 ), deliveries AS (
     INSERT INTO delivery (
@@ -112,7 +128,7 @@ _DELETE = audited("""
     SELECT count FROM delete_messages(%(customer)s, %(ids)s::uuid[]) AS count WHERE count > 0""")
 
 _DETAILS = f"""
-SELECT {COLUMNS}, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls
+SELECT {COLUMNS}, m.judgement, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls
 FROM message m WHERE customer_id = %s AND message_id = %s AND shelf = 0"""
 
 _TOTALS = """
@@ -145,6 +161,7 @@ class NewMessage:
     sha256: bytes
     parts: Sequence[bytes]
     deliveries: Sequence[NewDelivery]
+    judgement: Judgement = UNJUDGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ class Details:
 
     message: Message
     client: Client
+    judgement: Judgement
 
 
 class Archive:
@@ -219,8 +237,10 @@ class Archive:
         rows = await self._pool.query(_DETAILS, (customer, str(message)))
         if not rows:
             raise Refused(f"customer {customer} has no message {message}")
-        *columns, address, hello, name, protocol, tls = rows[0]
-        return Details(read_message(tuple(columns)), Client(address, hello, name, protocol, tls))
+        *columns, judgement, address, hello, name, protocol, tls = rows[0]
+        message_ = read_message(tuple(columns))
+        client = Client(address, hello, name, protocol, tls)
+        return Details(message_, client, decode(judgement, message_.spam))
 
     async def totals(self, shelf: Shelf) -> tuple[int, int]:
         """Messages and stored bytes on a shelf, of all customers."""
@@ -261,6 +281,8 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         booleans([envelope.eightbit for envelope in envelopes]),
         texts([envelope.returns for envelope in envelopes]),
         texts([envelope.envid for envelope in envelopes]),
+        words([_TRUTHS[m.judgement.spam] for m in messages]),
+        texts([encode(m.judgement) for m in messages]),
         b"".join([m.sha256 for m in messages]),
         LEASED,
         numbers([customer for customer, _, _, _ in deliveries]),

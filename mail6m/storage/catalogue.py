@@ -75,6 +75,10 @@ _BETWEEN = """
 SELECT message_id FROM shelf_page(%s, %s::smallint, %s::uuid, %s::uuid, 0, %s)
 ORDER BY message_id DESC"""
 
+_BETWEEN_OF_KIND = """
+SELECT message_id FROM newest_entries(%s, %s::smallint, %s, %s::uuid, %s::uuid, %s)
+ORDER BY message_id DESC"""
+
 _SOME = f"""
 SELECT {COLUMNS} FROM message m
 WHERE customer_id = %s AND shelf = %s AND message_id = ANY (%s::uuid[])
@@ -82,11 +86,11 @@ ORDER BY message_id DESC"""
 
 _WALK = """
 SELECT walked, last, ids::text[], entries, sample
-FROM walk_entries(%s, %s::smallint, %s::uuid, %s::uuid, %s, %s, %s, %s, %s, %s)"""
+FROM walk_entries(%s, %s::smallint, %s, %s::uuid, %s::uuid, %s, %s, %s, %s, %s, %s, %s)"""
 
 _FIND = """
 SELECT ids::text[]
-FROM find_in_windows(%s, %s::uuid[], %s::uuid[], %s, %s, %s::uuid, %s::bigint[], %s,
+FROM find_in_windows(%s, %s, %s::uuid[], %s::uuid[], %s, %s, %s::uuid, %s::bigint[], %s,
                      %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s, %s, %s, %s, %s)"""
 
 
@@ -193,7 +197,7 @@ class Catalogue:
         ids: list[UUID] = []
         high, walked, step = search.high, 0, STEP
         while True:
-            walk = await self._walk(search, high, step, limit - len(ids))
+            walk = await self._walk(search, high, step, enough - len(ids), limit - len(ids))
             ids += walk.found
             walked += walk.walked
             if walk.last is None or walk.walked < step or len(ids) >= enough:
@@ -208,12 +212,17 @@ class Catalogue:
     async def _between(self, search: _Search, limit: int) -> list[UUID]:
         """The newest messages of the period, whatever they say; the index has no part in it."""
         bounds = (str(search.low), str(search.high), limit)
-        rows = await self._pool.query(_BETWEEN, (search.customer, search.shelf, *bounds))
+        if search.criteria.spam is None:
+            rows = await self._pool.query(_BETWEEN, (search.customer, search.shelf, *bounds))
+        else:
+            of_kind = (search.customer, search.shelf, search.criteria.spam)
+            rows = await self._pool.query(_BETWEEN_OF_KIND, of_kind + bounds)
         return [UUID(id_) for (id_,) in rows]
 
-    async def _walk(self, search: _Search, high: UUID, step: int, limit: int) -> _Walk:
-        bounds = (search.customer, search.shelf, str(search.low), str(high))
-        rows = await self._pool.query(_WALK, (*bounds, step, *search.texts, limit, SAMPLE))
+    async def _walk(self, search: _Search, high: UUID, step: int, enough: int, limit: int) -> _Walk:
+        where = (search.customer, search.shelf, search.criteria.spam, str(search.low), str(high))
+        how_many = (enough, limit, SAMPLE)
+        rows = await self._pool.query(_WALK, (*where, step, *search.texts, *how_many))
         walked, last, found, entries, sample = rows[0]
         return _Walk(
             walked, UUID(last) if last else None, list(map(UUID, found)), entries or 0, sample or []
@@ -227,6 +236,7 @@ class Catalogue:
         spans = [search.spans(*window) for window in zip(lows, highs, strict=True)]
         parameters = (
             search.customer,
+            search.criteria.spam,
             words(map(str, lows)),
             words(map(str, highs)),
             texts(list(map(numbers, spans))),

@@ -8,11 +8,22 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from mail6m.model import Act, Client, Delivery, Envelope, Recipient, Shelf, State, id_text
+from mail6m.model import (
+    Act,
+    Client,
+    Delivery,
+    Envelope,
+    Judgement,
+    Recipient,
+    Shelf,
+    State,
+    id_text,
+)
 from mail6m.storage import arrays
 from mail6m.storage.archive import LEASED
 from mail6m.storage.audit import By, note
 from mail6m.storage.errors import Refused
+from mail6m.storage.judgements import decode
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
 CHANNEL = "mail6m_queue"
@@ -34,7 +45,8 @@ _LEASED_ROWS = """
 SELECT q.customer_id, q.message_id, q.number, q.recipient, q.notify, q.original, q.destination,
        q.attempts, q.queued_at, q.warned, q.last_reply,
        m.sender, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls,
-       m.smtputf8, m.eightbit, m.returns, m.envid, m.raw_size, m.received_at, m.shelf
+       m.smtputf8, m.eightbit, m.returns, m.envid, m.raw_size, m.received_at, m.shelf,
+       m.spam, m.judgement
 FROM leased q JOIN message m USING (customer_id, message_id)
 ORDER BY q.queued_at, q.message_id, q.number"""
 
@@ -278,6 +290,7 @@ class Due:
     received_at: datetime
     ours: bool
     """Mail6M wrote it."""
+    judgement: Judgement
 
 
 class Record(NamedTuple):
@@ -495,7 +508,7 @@ def _name(destination: str | None) -> str | None:
 def _due(row: Row) -> Due:
     (customer, message, number, recipient, notify, original, destination, attempts, queued_at,
      warned, last_reply, sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns,
-     envid, size, received_at, shelf) = row  # fmt: skip
+     envid, size, received_at, shelf, spam, judgement) = row  # fmt: skip
     client = Client(address, hello, name, protocol, tls)
     return Due(
         customer,
@@ -511,6 +524,7 @@ def _due(row: Row) -> Due:
         size,
         received_at.astimezone(UTC),
         shelf == Shelf.TRANSIT,
+        decode(judgement, spam),
     )
 
 
