@@ -25,7 +25,8 @@ import argon2
 import pytest
 from twisted.python.threadpool import ThreadPool
 
-from mail6m import __version__, cli
+from mail6m import __version__
+from mail6m.cli import parser, program
 from mail6m.content import Budget, Content
 from mail6m.intake import Accepted
 from mail6m.journal import Journal
@@ -96,8 +97,8 @@ class Site:
         try:
             with redirect_stdout(out), redirect_stderr(err):
                 try:
-                    options = cli.parser().parse_args(words)
-                    run(lambda: cli._run(the_reactor(), options))
+                    options = parser().parse_args(words)
+                    run(lambda: program.run(the_reactor(), options))
                     status = 0
                 except SystemExit as stop:
                     status = stop.code if isinstance(stop.code, int) else 0
@@ -282,18 +283,18 @@ def test_a_password_that_is_too_short(site: Site, given: str) -> None:
 
 def test_no_secret_goes_into_the_arguments() -> None:
     """Everybody on a machine can read them: no option takes a password, a key or a token."""
-    options = [text for _, text in all_options(cli.parser())]
+    options = [text for _, text in all_options(parser())]
     assert "--password-stdin" in options
     secret = ("password", "passwd", "secret", "token", "key")
-    for parser, option in all_options(cli.parser()):
+    for command, option in all_options(parser()):
         if any(word in option for word in secret):
-            assert parser._option_string_actions[option].nargs == 0, option
+            assert command._option_string_actions[option].nargs == 0, option
 
 
-def all_options(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
+def all_options(of: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
     """Every option of a parser and of its commands."""
-    for action in parser._actions:
-        yield from ((parser, option) for option in action.option_strings)
+    for action in of._actions:
+        yield from ((of, option) for option in action.option_strings)
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield from all_options(command)
@@ -825,7 +826,7 @@ def test_what_nobody_has_thought_of(site: Site, monkeypatch: pytest.MonkeyPatch)
     async def broken(*_: Any) -> None:
         raise RuntimeError("the unforeseen\nin two lines")
 
-    monkeypatch.setattr(cli, "status", broken)
+    monkeypatch.setattr("mail6m.cli.status.status", broken)
     assert site.refusal("status") == "mail6m: RuntimeError: the unforeseen in two lines\n"
 
 
