@@ -1,17 +1,21 @@
-"""Letters to the people who use the console: made into mail, and queued."""
+"""Letters to the people who use the console: made into mail, and queued; some once and no more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from twisted.logger import Logger
 
 from mail6m.delivery.own import OwnMail
+
+Subject = TypeVar("Subject", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,72 @@ class Letters:
         now = self._clock()
         octets = compose(self._hostname, to, letter, now, self._own.new_name(now))
         await self._own.send(customer, to, octets)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Whom a letter goes to, and what it says."""
+
+    customer: int
+    """In whose name it is queued."""
+    addresses: Sequence[str]
+    language: str
+    path: str
+    """Where it leads to, within the console."""
+    values: Mapping[str, Any]
+    """What its template asks for, beside the link."""
+
+
+class Told(Protocol[Subject]):
+    """What keeps a note of the letters about each of its subjects."""
+
+    async def telling(self, subject: Subject, letter: str, now: datetime, /) -> bool:
+        """Claim a letter; False if it has been sent, or somebody else is about to send it."""
+
+    async def told(self, subject: Subject, letter: str, /) -> None:
+        """Note that a letter has been sent."""
+
+
+class Notices:
+    """Letters that are sent once: claimed, queued, then noted."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        letters: Letters,
+        writer: Writer,
+        console_url: Callable[[], str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._now = now
+        self._letters = letters
+        self._writer = writer
+        self._console_url = console_url
+
+    async def send(
+        self, told: Told[Subject], subject: Subject, name: str, of: Callable[[], Awaitable[Notice]]
+    ) -> bool:
+        """Send the letter ``name`` about a subject, as ``of`` says; whether it has been sent now.
+
+        If that cannot be, it is claimed again some time later.
+        """
+        if not await told.telling(subject, name, self._now()):
+            return False
+        try:
+            await self._queue(name, await of())
+            await told.told(subject, name)
+        except Exception:  # noqa: BLE001 - whatever it is, the letter may not have been sent
+            self.log.failure("letter {name} about {subject} waits", name=name, subject=subject)
+            return False
+        return True
+
+    async def _queue(self, name: str, notice: Notice) -> None:
+        base = self._console_url()
+        link = base + notice.path if base else ""
+        letter = self._writer.letter(name, notice.language, link=link, **notice.values)
+        for address in notice.addresses:
+            await self._letters.send(notice.customer, address, letter)
 
 
 def compose(hostname: str, to: str, letter: Letter, now: datetime, name: str) -> bytes:

@@ -40,7 +40,7 @@ from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
 from mail6m.intake import Accepted, Intake, Outgoing
 from mail6m.journal import Journal
-from mail6m.letters import Letters
+from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
 from mail6m.names import ClientNames
 from mail6m.reader import Reader
@@ -384,11 +384,11 @@ class Foundation:
     def sweep(self, own: OwnMail, console_url: Callable[[], str]) -> Sweep:
         """What time does by itself."""
         preferences = PreferencesTable(self.console_pool)
-        letters, writer = self.letters(own), Renderer(__version__)
         accounts = Accounts(self.console_pool)
+        notices = Notices(self.letters(own), Renderer(__version__), console_url, _now)
         correspondences = (
-            Correspondence(self.discs, preferences, accounts, letters, writer, console_url, _now),
-            ClosingLetters(self.closings, letters, writer, console_url, _now),
+            Correspondence(self.discs, preferences, accounts, notices, _now),
+            ClosingLetters(self.closings, notices),
         )
         plans = PlanChanges(Plans(self.pool), _now)
         return Sweep(plans, self.overflow, self.disc_life, self.ending, correspondences)

@@ -21,7 +21,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
 
-from mail6m.letters import Letters
+from mail6m.letters import Letters, Notices
 from mail6m.model import State, Summary
 from mail6m.seal import SealError, compress, seal
 from mail6m.shelves.closing import Ending
@@ -123,10 +123,10 @@ class Process:
         self.house = make_house(dsn, self.pool)
         self.life = make_disc_life(self.house, self.pool, folder, DISC, self.threads)
         self.discs = Discs(self.pool)
+        notices = Notices(cast(Letters, NoPost()), Renderer("0"), lambda: "", _now)
         letters = Correspondence(
-            self.discs, PreferencesTable(self.pool), Accounts(self.pool), cast(Letters, NoPost()),
-            Renderer("0"), lambda: "", _now,
-        )  # fmt: skip
+            self.discs, PreferencesTable(self.pool), Accounts(self.pool), notices, _now
+        )
         plans = PlanChanges(Plans(self.pool), _now)
         ending = Ending(Closings(self.pool))
         self.sweep = Sweep(plans, self.house.overflow, self.life, ending, [letters])

@@ -11,6 +11,7 @@ import pytest
 
 from mail6m import __version__
 from mail6m.directory import Directory
+from mail6m.letters import Notices
 from mail6m.model import HOUSE
 from mail6m.seal import Keyring
 from mail6m.shelves.closing import ClosingLetters, Ending
@@ -337,10 +338,11 @@ class Desk:
 def test_a_letter_at_the_beginning_and_one_at_the_end(leaver: Leaver) -> None:
     """Each once, to the customer's address, in our own name; what fails is tried again."""
     desk = Desk()
-    letters = ClosingLetters(
-        leaver.closings, cast(Any, desk), Renderer(__version__),
+    notices = Notices(
+        cast(Any, desk), Renderer(__version__),
         lambda: "https://console.mail6m.test", lambda: datetime.now(UTC),
     )  # fmt: skip
+    letters = ClosingLetters(leaver.closings, notices)
     leaver.deliver_all()
     leaver.finish_discs()
     leaver.ask()

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from mail6m.letters import Letter, Letters
+from mail6m.letters import Letter, Letters, Notices
 from mail6m.shelves.correspondence import OFFERS, Correspondence
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.accounts import Accounts
@@ -100,9 +100,7 @@ def office(database: str) -> Iterator[Office]:
             office.discs,
             PreferencesTable(pool),
             Accounts(pool),
-            cast(Letters, office.post),
-            Renderer("0"),
-            lambda: office.url,
+            Notices(cast(Letters, office.post), Renderer("0"), lambda: office.url, office.now),
             office.now,
         )
         yield office

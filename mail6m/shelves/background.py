@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from twisted.internet.defer import ensureDeferred
@@ -12,7 +13,7 @@ from twisted.logger import Logger
 from mail6m.storage.errors import Unavailable
 
 
-class Background:
+class Background(ABC):
     """Looks for work, every so many seconds, from `start` to `stop`."""
 
     log = Logger()
@@ -44,9 +45,9 @@ class Background:
             time = share * (self._clock.seconds() - begun)
             await deferLater(self._clock, time, lambda: None)
 
+    @abstractmethod
     async def look(self) -> None:
         """Do what there is to be done."""
-        raise NotImplementedError
 
     async def _look_safely(self) -> None:
         """An exception would end the loop for good."""

@@ -6,12 +6,11 @@ the certificate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from functools import partial
 
 from twisted.logger import Logger
 
-from mail6m.letters import Letters, Writer
+from mail6m.letters import Notice, Notices
 from mail6m.model import HOUSE
 from mail6m.storage.audit import By
 from mail6m.storage.closings import Closing, Closings
@@ -81,21 +80,9 @@ class Ending:
 class ClosingLetters:
     """Tells customers that their contract ends, and sends them the certificate; each once."""
 
-    log = Logger()
-
-    def __init__(
-        self,
-        closings: Closings,
-        letters: Letters,
-        writer: Writer,
-        console_url: Callable[[], str],
-        now: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, closings: Closings, notices: Notices) -> None:
         self._closings = closings
-        self._letters = letters
-        self._writer = writer
-        self._console_url = console_url
-        self._now = now
+        self._notices = notices
 
     async def send(self) -> int:
         """Send what is due; how many letters."""
@@ -103,22 +90,10 @@ class ClosingLetters:
         for closing in await self._closings.all():
             letter = DONE if closing.destroyed_at is not None else ASKED
             if letter not in closing.told and closing.email:
-                sent += await self._tell(closing, letter)
+                of = partial(self._notice, closing)
+                sent += await self._notices.send(self._closings, closing.customer, letter, of)
         return sent
 
-    async def _tell(self, closing: Closing, name: str) -> bool:
-        """Send a letter; if that cannot be, it is tried again next time."""
-        if not await self._closings.telling(closing.customer, name, self._now()):
-            return False
-        base = self._console_url()
-        try:
-            letter = self._writer.letter(
-                name, closing.language, closing=closing, link=base + PATH if base else ""
-            )
-            # In our own name: the customer's key may be no more.
-            await self._letters.send(HOUSE, closing.email, letter)
-            await self._closings.told(closing.customer, name)
-        except Exception:  # noqa: BLE001 - whatever it is, the letter may not have been sent
-            self.log.failure("a letter to customer {customer} waits", customer=closing.customer)
-            return False
-        return True
+    async def _notice(self, closing: Closing) -> Notice:
+        # In our own name: the customer's key may be no more.
+        return Notice(HOUSE, [closing.email], closing.language, PATH, {"closing": closing})

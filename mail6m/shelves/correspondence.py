@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
-from twisted.logger import Logger
-
-from mail6m.letters import Letters, Writer
+from mail6m.letters import Notice, Notices
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
@@ -36,24 +35,18 @@ class NoAddress(Exception):
 class Correspondence:
     """Sends letters about discs, each once."""
 
-    log = Logger()
-
     def __init__(
         self,
         discs: Discs,
         preferences: PreferencesTable,
         accounts: Accounts,
-        letters: Letters,
-        writer: Writer,
-        console_url: Callable[[], str],
+        notices: Notices,
         now: Callable[[], datetime],
     ) -> None:
         self._discs = discs
         self._preferences = preferences
         self._accounts = accounts
-        self._letters = letters
-        self._writer = writer
-        self._console_url = console_url
+        self._notices = notices
         self._now = now
 
     async def send(self) -> int:
@@ -61,7 +54,8 @@ class Correspondence:
         sent = 0
         for disc in await self._discs.open():
             for letter in self._due(disc):
-                sent += await self._tell(disc, letter)
+                of = partial(self._notice, disc)
+                sent += await self._notices.send(self._discs, disc.serial, letter, of)
             if self._is_silent(disc):
                 await self._discs.silent(By(disc.customer, ACCOUNT, ""), disc.serial)
         return sent
@@ -82,33 +76,15 @@ class Correspondence:
     def _age(self, disc: Disc) -> timedelta:
         return self._now() - disc.offered_at
 
-    async def _tell(self, disc: Disc, name: str) -> bool:
-        """Send a letter; if that cannot be, it is tried again next time."""
-        now = self._now()
-        if not await self._discs.telling(disc.serial, name, now):
-            return False
-        try:
-            await self._send(disc, name)
-            await self._discs.told(disc.serial, name, now)
-        except Exception:  # noqa: BLE001 - whatever it is, the letter may not have been sent
-            self.log.failure("a letter about disc {serial} waits", serial=disc.serial)
-            return False
-        return True
-
-    async def _send(self, disc: Disc, name: str) -> None:
+    async def _notice(self, disc: Disc) -> Notice:
         preferences = await self._preferences.get(disc.customer)
-        base = self._console_url()
-        letter = self._writer.letter(
-            name,
-            preferences.language or "fr",
-            company=" ".join(preferences.company.split()),
-            serial=disc.serial,
-            link=base + PATH if base else "",
-            last_day=(disc.offered_at + timedelta(days=SILENCE)).date(),
-        )
         addresses = [preferences.email] if preferences.email else []
         addresses = addresses or await self._accounts.administrators(disc.customer)
         if not addresses:
             raise NoAddress(f"customer {disc.customer} has no address to write to")
-        for address in addresses:
-            await self._letters.send(disc.customer, address, letter)
+        values = {
+            "company": " ".join(preferences.company.split()),
+            "serial": disc.serial,
+            "last_day": (disc.offered_at + timedelta(days=SILENCE)).date(),
+        }
+        return Notice(disc.customer, addresses, preferences.language or "fr", PATH, values)

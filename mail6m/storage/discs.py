@@ -68,7 +68,7 @@ SELECT count(*) FILTER (WHERE state = 'ordered'), count(*) FILTER (WHERE state =
 FROM disc WHERE state IN ('ordered', 'written')"""
 
 _TOLD = """
-UPDATE disc SET told = told || %(letter)s::text, told_at = %(now)s, telling_at = NULL
+UPDATE disc SET told = told || %(letter)s::text, told_at = telling_at, telling_at = NULL
 WHERE serial = %(serial)s AND NOT %(letter)s = ANY (told)"""
 
 _SILENT = audited("""
@@ -245,9 +245,9 @@ class Discs:
         parameters = {"serial": serial, "letter": letter, "now": now}
         return bool(await self._pool.query(_TELLING, parameters))
 
-    async def told(self, serial: str, letter: str, now: datetime) -> None:
+    async def told(self, serial: str, letter: str) -> None:
         """A letter has been sent."""
-        await self._pool.query(_TOLD, {"serial": serial, "letter": letter, "now": now})
+        await self._pool.query(_TOLD, {"serial": serial, "letter": letter})
 
     async def subscribed(self) -> list[int]:
         """Customers who are asked, and have subscribed meanwhile."""
