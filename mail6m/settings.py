@@ -41,6 +41,8 @@ class Settings:
     """A session of the console ends so long after signing in."""
     hostname: str = field(default_factory=socket.getfqdn)
     """The name in the SMTP banner, in Received: and in bounces."""
+    dns: tuple[str, ...] = ()
+    """ADDRESS[:PORT] of resolvers, believed what they say of DNSSEC; without one, the system's."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     """PEM chain and key for STARTTLS; read again when the files change."""

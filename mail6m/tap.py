@@ -88,7 +88,13 @@ from mail6m.web.guard import Guard
 from mail6m.web.render import Renderer
 
 EMBEDDED = "embedded:"
-_LISTS = {"smtp": "an endpoint", "web": "an endpoint", "mx": "a name", "trusted_proxy": "a network"}
+_LISTS = {
+    "smtp": "an endpoint",
+    "web": "an endpoint",
+    "mx": "a name",
+    "trusted_proxy": "a network",
+    "dns": "an address",
+}
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
 _PATHS = {"data", "tls_cert", "tls_key"}
@@ -146,6 +152,10 @@ class Options(usage.Options):
     def opt_trusted_proxy(self, network: str) -> None:
         """Address or network of a reverse proxy in front of --web; may be given several times."""
         self["trusted-proxy"].append(network)
+
+    def opt_dns(self, resolver: str) -> None:
+        """ADDRESS[:PORT] of a resolver that validates DNSSEC; may be given several times."""
+        self["dns"].append(resolver)
 
     def postOptions(self) -> None:
         """Check everything before anything starts."""
@@ -239,6 +249,11 @@ def check(settings: Settings) -> Settings:
             read_host(settings.smarthost)
         except ValueError as error:
             raise SettingsError(f"--smarthost {error}") from error
+    for resolver in settings.dns:
+        try:
+            ip_address(read_host(resolver).name)
+        except ValueError as error:
+            raise SettingsError(f"--dns {resolver}: ADDRESS or ADDRESS:PORT is needed") from error
     for network in settings.trusted_proxy:
         try:
             ip_network(network)
