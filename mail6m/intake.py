@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -24,7 +24,7 @@ from mail6m.batch import Batches
 from mail6m.content import Content
 from mail6m.directory import Directory, Owner
 from mail6m.header import header_end, read
-from mail6m.model import Envelope, Recipient, Reply, Shelf, Summary
+from mail6m.model import UNJUDGED, Envelope, Judged, Judgement, Recipient, Reply, Shelf, Summary
 from mail6m.seal import Key, compress, fitting_quality, seal, seal_pieces
 from mail6m.settings import Settings
 from mail6m.storage.archive import Archive, NewDelivery, NewMessage
@@ -82,6 +82,15 @@ class Outgoing(Protocol):
         """Whether these have been committed is not known."""
 
 
+class Judging(Protocol):
+    """Who looks at messages before they are archived."""
+
+    def judge(
+        self, envelope: Envelope, content: Content, customers: Collection[int]
+    ) -> Deferred[Judged] | None:
+        """What is found out about a message; None if nobody looks. Does not fail."""
+
+
 class Clients(Protocol):
     """What intake tells the metrics."""
 
@@ -112,6 +121,7 @@ class Intake:
         on_accept: Clients,
         cabinets: Cabinets,
         threads: ThreadPool,
+        judging: Judging | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -121,6 +131,7 @@ class Intake:
         self._on_accept = on_accept
         self._cabinets = cabinets
         self._threads = threads
+        self._judging = judging
         self._large = DeferredSemaphore(settings.seal_threads)
         self._batches: Batches[_Arrival] = Batches(
             partial(turn.when_quiet, patience=COMPANY),
@@ -138,7 +149,7 @@ class Intake:
         owned = self._known(envelope)
         if owned is None:
             return ensureDeferred(self._ask_then_accept(envelope, content))
-        return self._take(_Arrival(_shares(envelope, *owned), content))
+        return self._judge_then_take(envelope, _Arrival(_shares(envelope, *owned), content))
 
     async def submit(
         self, customer: int, envelope: Envelope, destination: str, content: Content
@@ -179,7 +190,25 @@ class Intake:
         except Exception as error:
             content.close()
             raise Rejected(self._why(Failure())) from error
-        return await self._take(_Arrival(_shares(envelope, owners, keys), content))
+        arrival = _Arrival(_shares(envelope, owners, keys), content)
+        return await self._judge_then_take(envelope, arrival)
+
+    def _judge_then_take(self, envelope: Envelope, arrival: _Arrival) -> Deferred[Receipt]:
+        if self._judging is None:
+            return self._take(arrival)
+        customers = [share.customer for share in arrival.shares]
+        judging = self._judging.judge(envelope, arrival.content, customers)
+        if judging is None:
+            return self._take(arrival)
+        return judging.addCallback(self._take_judged, arrival)
+
+    def _take_judged(self, judged: Judged, arrival: _Arrival) -> Deferred[Receipt]:
+        if judged.refusal is not None:
+            arrival.content.close()
+            raise Rejected(judged.refusal)
+        for share in arrival.shares:
+            share.judgement = judged.judgements[share.customer]
+        return self._take(arrival)
 
     def _take(self, arrival: _Arrival) -> Deferred[Receipt]:
         content = arrival.content
@@ -267,7 +296,7 @@ class Intake:
         ]
         return NewMessage(
             share.customer, id_, milliseconds, share.shelf, share.envelope, summary,
-            content.size, 0, b"", (), deliveries,
+            content.size, 0, b"", (), deliveries, share.judgement,
         )  # fmt: skip
 
     async def _commit_small(self, batch: Sequence[_Arrival]) -> None:
@@ -314,6 +343,7 @@ class _Share:
     owned: list[tuple[Recipient, Owner]]
     key: Key
     shelf: Shelf = Shelf.CABINET
+    judgement: Judgement = UNJUDGED
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mail6m.delivery.consignment import Consignment, Item
-from mail6m.model import Outcome, Reply, State, id_text
+from mail6m.model import Outcome, Reply, Scan, State, id_text
 from mail6m.storage.archive import NewMessage
 
 COMPANY = 0.05
@@ -45,6 +45,7 @@ class Journal:
         self._stored = 0
         self._refused: Counter[int] = Counter()
         self._outcomes: Counter[State] = Counter()
+        self._scans: Counter[Scan] = Counter()
         self._delays = [0] * (len(_DELAYS) + 1)
         self._delay_sum = 0.0
         self.registry.register(self)
@@ -74,6 +75,7 @@ class Journal:
             "Messages that no search finds yet",
             registry=self.registry,
         )
+        self.scanner = Gauge("mail6m_scanner_up", "A scanner answers", registry=self.registry)
         self.last_error = ""
 
     def accepted(self, message: NewMessage) -> None:
@@ -94,6 +96,10 @@ class Journal:
         if self._messages != self._seen:
             self._seen, self._seen_at = self._messages, now
         return now - self._seen_at < BUSY
+
+    def scanned(self, scan: Scan) -> None:
+        """The antispam has looked at a message, or should have."""
+        self._scans[scan] += 1
 
     def refused(self, client: str, sender: str, reply: Reply) -> None:
         """A message was refused when it had ended."""
@@ -143,6 +149,12 @@ class Journal:
         for code, count in self._refused.items():
             refused.add_metric([str(code)], count)
         yield refused
+        scans = CounterMetricFamily(
+            "mail6m_scans", "Messages, by what the antispam did with them", labels=["result"]
+        )
+        for scan, count in self._scans.items():
+            scans.add_metric([scan], count)
+        yield scans
         outcomes = CounterMetricFamily(
             "mail6m_delivery_outcomes", "Attempts to relay, by what came of them", labels=["state"]
         )

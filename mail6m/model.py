@@ -147,6 +147,13 @@ class Judgement(NamedTuple):
 UNJUDGED = Judgement()
 
 
+class Judged(NamedTuple):
+    """A message as it is judged for each customer, or why it is refused for all of them."""
+
+    judgements: dict[int, Judgement]
+    refusal: Reply | None = None
+
+
 def is_within(domain: str, other: str) -> bool:
     """Whether a canonical domain is another one, or below it."""
     return domain == other or domain.endswith("." + other)
@@ -257,6 +264,9 @@ class Act(enum.StrEnum):
     DOMAIN_TESTED = "receiving machine tested"
     WHITELIST_ADDED = "white list entry added"
     WHITELIST_REMOVED = "white list entry removed"
+    WHITELIST_PROOF = "white list proof"
+    MARKED_SPAM = "marked as spam"
+    MARKED_LEGITIMATE = "marked as legitimate"
     PREFERENCES_CHANGED = "preferences changed"
     PLAN_ORDERED = "plan ordered"
     PLAN_ORDER_WITHDRAWN = "plan order withdrawn"

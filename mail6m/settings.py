@@ -51,6 +51,16 @@ class Settings:
     postmaster: str | None = None
     """Where mail to ``postmaster`` without a domain goes on to; it is archived in any case."""
     scanner: str = "auto"
+    scan_timeout: float = 8.0
+    """How long a message may wait for its verdict; then it is taken in, and marked not scanned."""
+    scans: int = 20
+    """Messages that the scanner is asked about at once."""
+    scan_largest: int = 2_000_000
+    """A message larger than this is not scanned."""
+    rspamd_controller: str | None = None
+    """Where rspamd is taught; without it, port 11334 of the machine that scans."""
+    rspamd_password_file: Path | None = None
+    """The password that the controller asks for, in a file."""
     disc_capacity: int = DISC_CAPACITY
     """How large a disc's image may be, its file system included; commands go by the server's."""
 

@@ -38,7 +38,12 @@ from mail6m.delivery.queue import Queue, cancel
 from mail6m.delivery.reports import Reports
 from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
-from mail6m.intake import Accepted, Intake, Outgoing
+from mail6m.guard.antispam import Antispam
+from mail6m.guard.judge import Judge
+from mail6m.guard.rules import RuleBook
+from mail6m.guard.scanners import check as check_scanner
+from mail6m.guard.scanners import scanners
+from mail6m.intake import Accepted, Intake, Judging, Outgoing
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
@@ -80,6 +85,8 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
+from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
+from mail6m.storage.whitelist import Whitelist
 from mail6m.tls import Certificates
 from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
@@ -97,7 +104,7 @@ _LISTS = {
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
-_PATHS = {"data", "tls_cert", "tls_key"}
+_PATHS = {"data", "tls_cert", "tls_key", "rspamd_password_file"}
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
     "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
@@ -218,6 +225,7 @@ _RANGES = (
     ("database_connections", 1, 1_000),
     ("console_connections", 1, 1_000),
     ("relay_sessions", 1, 1_000),
+    ("scans", 1, 1_000),
     ("max_message_size", 1_024, 1 << 40),
     ("max_line", 1_000, 65_536),
     ("disc_capacity", 100_000, 1 << 40),
@@ -237,13 +245,7 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"{option} {value}: it must be from {least} to {most}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("--tls-cert and --tls-key go together")
-    if settings.scanner not in ("auto", "none") and settings.scanner.partition(":")[0] not in (
-        "rspamd",
-        "spamd",
-    ):
-        raise SettingsError(
-            f"--scanner {settings.scanner}: auto, none, rspamd:URL, spamd:HOST:PORT"
-        )
+    check_scanner(settings)
     if settings.smarthost is not None:
         try:
             read_host(settings.smarthost)
@@ -364,7 +366,13 @@ class Foundation:
     def _pool(self, connections: int) -> Pool:
         return Pool(self.reactor, self.dsn, connections, self.settings.database_timeout)
 
-    def intake(self, outgoing: Outgoing, journal: Journal, threads: ThreadPool) -> Intake:
+    def intake(
+        self,
+        outgoing: Outgoing,
+        journal: Journal,
+        threads: ThreadPool,
+        judging: Judging | None = None,
+    ) -> Intake:
         """The way in."""
         return Intake(
             self.reactor,
@@ -376,6 +384,7 @@ class Foundation:
             journal,
             self.overflow,
             threads,
+            judging,
         )
 
     def own_mail(self, intake: Intake, budget: Budget) -> OwnMail:
@@ -518,11 +527,6 @@ class Mail6M(Service):
             if settings.tls_cert is not None and settings.tls_key is not None
             else None
         )
-        if settings.scanner != "none":
-            self.log.warn(
-                "no antispam yet: --scanner {scanner} has no effect, mail is not scanned",
-                scanner=settings.scanner,
-            )
         self._foundation = foundation = Foundation(reactor, settings, serves=True)
         await foundation.start()
         self._journal = journal = Journal(reactor)
@@ -542,7 +546,10 @@ class Mail6M(Service):
             _now,
             self._take_slot(),
         )
-        intake = foundation.intake(self._queue, journal, self._threads)
+        self._rules = RuleBook(reactor, Whitelist(foundation.pool))
+        self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
+        judge = Judge(self._antispam, None, self._rules)
+        intake = foundation.intake(self._queue, journal, self._threads, judge)
         own_mail = foundation.own_mail(intake, self._budget)
         reports = foundation.reports(own_mail)
         resolver = createResolver()
@@ -560,6 +567,7 @@ class Mail6M(Service):
         )
         foundation.pool.listen(ROUTES_CHANNEL, self._routes_changed)
         foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)
+        foundation.pool.listen(GUARD_CHANNEL, self._rules.forget)
         await self._look_after()
         await self._queue.start(reports.send)
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
@@ -569,6 +577,7 @@ class Mail6M(Service):
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
         web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
+        await self._antispam.start(self._antispam_is)
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
         await foundation.servers.remember("console_url", self._console_url())
@@ -581,6 +590,12 @@ class Mail6M(Service):
         self.log.info(
             "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
         )
+
+    def _antispam_is(self, state: str) -> None:
+        """Operators are told, by the metrics and by ``mail6m status``."""
+        self._journal.scanner.set(self._antispam.up)
+        telling = ensureDeferred(self._foundation.servers.remember("antispam", state))
+        telling.addErrback(lambda failure: failure.trap(StorageError) and None)
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
@@ -716,6 +731,7 @@ class Mail6M(Service):
         self._foundation.indexer.stop()
         self._foundation.overflow.stop()
         self._foundation.exporter.stop()
+        self._antispam.stop()
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())
         # Together less than the 10 s that the contract allows.

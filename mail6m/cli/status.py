@@ -38,5 +38,6 @@ async def status(foundation: Foundation, options: argparse.Namespace) -> dict[st
             "oldest_seconds": age,
             "destinations_down": [row.destination for row in down],
         },
+        "antispam": await foundation.servers.recall("antispam"),
         "last_error": down[-1].last_reply if down else reply or None,
     }

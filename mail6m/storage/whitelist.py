@@ -1,6 +1,8 @@
-"""Domains that are never taken for senders of spam."""
+"""Domains that are never taken for senders of spam, and what else a customer asks of the guard."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from mail6m.model import Act
 from mail6m.storage.audit import By, audited, note
@@ -8,6 +10,27 @@ from mail6m.storage.pool import Pool
 
 MOST = 1_000
 """Entries of one customer."""
+CHANNEL = "mail6m_guard"
+"""NOTIFY goes here when a customer asks for something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a customer asks of the guard."""
+
+    spared: frozenset[str] = frozenset()
+    """Domains whose mail, and that of those below them, is not scanned."""
+    confirm: bool = True
+    """SPF or DKIM must confirm that it comes from there."""
+    refuse_forged: bool = False
+    """What its author's domain wants refused (DMARC) is refused."""
+
+    def entry(self, domain: str) -> str:
+        """The entry that spares a canonical domain; empty if none does."""
+        while domain and domain not in self.spared:
+            domain = domain.partition(".")[2]
+        return domain
+
 
 _LIST = "SELECT domain FROM whitelist WHERE customer_id = %s ORDER BY domain"
 
@@ -20,6 +43,15 @@ _ADD = audited("""
 _REMOVE = audited("""
     DELETE FROM whitelist WHERE customer_id = %(customer)s AND domain = %(domain)s
     RETURNING domain""")
+
+_RULES = """
+SELECT confirm_whitelist, refuse_forged,
+       ARRAY(SELECT domain FROM whitelist w WHERE w.customer_id = p.customer_id)
+FROM preferences p WHERE customer_id = %s"""
+
+_CONFIRM = audited("""
+    UPDATE preferences SET confirm_whitelist = %(confirm)s
+    WHERE customer_id = %(customer)s AND confirm_whitelist <> %(confirm)s RETURNING customer_id""")
 
 
 class Whitelist:
@@ -43,3 +75,16 @@ class Whitelist:
         parameters = {"customer": by.customer, "domain": domain}
         act = note(by, Act.WHITELIST_REMOVED, domain)
         return bool(await self._pool.query(_REMOVE, parameters | act))
+
+    async def rules(self, customer: int) -> Rules:
+        """All that a customer asks of the guard."""
+        rows = await self._pool.query(_RULES, (customer,))
+        if not rows:
+            return Rules()
+        [(confirm, refuse_forged, domains)] = rows
+        return Rules(frozenset(domains), confirm, refuse_forged)
+
+    async def ask_for_proof(self, by: By, confirm: bool) -> None:
+        """Whether SPF or DKIM must confirm the senders that the white list spares."""
+        act = note(by, Act.WHITELIST_PROOF, "on" if confirm else "off")
+        await self._pool.query(_CONFIRM, {"customer": by.customer, "confirm": confirm} | act)

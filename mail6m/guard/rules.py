@@ -1,0 +1,30 @@
+"""What customers ask of the guard, in memory until the database says that it has changed."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+
+from mail6m.storage.whitelist import Rules, Whitelist
+
+KEPT = 60.0
+
+
+class RuleBook:
+    """Every customer's rules."""
+
+    def __init__(self, clock: IReactorTime, whitelist: Whitelist) -> None:
+        self._clock = clock
+        self._whitelist = whitelist
+        self._known: dict[int, tuple[Rules, float]] = {}
+
+    def forget(self) -> None:
+        """Something has changed in the database."""
+        self._known.clear()
+
+    async def of(self, customer: int) -> Rules:
+        """A customer's rules. Raises `Unavailable`."""
+        rules, until = self._known.get(customer, (None, 0.0))
+        if rules is None or until < self._clock.seconds():
+            rules = await self._whitelist.rules(customer)
+            self._known[customer] = (rules, self._clock.seconds() + KEPT)
+        return rules
