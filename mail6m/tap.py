@@ -40,6 +40,7 @@ from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
 from mail6m.guard.antispam import Antispam
 from mail6m.guard.judge import Judge
+from mail6m.guard.lessons import Lessons
 from mail6m.guard.rules import RuleBook
 from mail6m.guard.scanners import check as check_scanner
 from mail6m.guard.scanners import scanners
@@ -620,6 +621,9 @@ class Mail6M(Service):
                 disc_life=foundation.disc_life,
                 exporter=foundation.exporter,
                 ending=foundation.ending,
+                lessons=Lessons(
+                    foundation.archive, foundation.reader, self._antispam, settings.scan_largest
+                ),
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
                 resolver=createResolver(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -28,7 +28,9 @@ from twisted.names.error import DNSNameError
 
 from mail6m.access.signin import new_token, token_hash
 from mail6m.directory import Directory
+from mail6m.guard.lessons import Lessons
 from mail6m.model import Summary
+from mail6m.reader import Reader
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
@@ -87,6 +89,17 @@ class Letterbox:
         self.letters.append((to, letter))
 
 
+class Pupil:
+    """Who is taught what is spam (as `mail6m.guard.antispam.Antispam`)."""
+
+    def __init__(self) -> None:
+        self.learnt: list[tuple[bytes, bool]] = []
+
+    async def learn(self, content: AsyncIterator[bytes], spam: bool) -> None:
+        """Keep it."""
+        self.learnt.append((b"".join([piece async for piece in content]), spam))
+
+
 class Nowhere:
     """A resolver that knows no name (as `twisted.names`'), so that no test asks the world."""
 
@@ -108,6 +121,7 @@ class Console:
     archive: Archive
     exporter: Exporter
     letterbox: Letterbox
+    pupil: Pupil
     database: Any
     """A connection of the test's own."""
 
@@ -141,7 +155,7 @@ def listening(
     with new_pool(dsn, 4, 10.0) as pool:
         keyring, domains, customers = Keyring(MASTER), Domains(pool), Customers(pool)
         catalogue, archive = Catalogue(pool), Archive(pool, dsn, 10.0)
-        indexer, letterbox = Indexer(reactor, catalogue), Letterbox()
+        indexer, letterbox, pupil = Indexer(reactor, catalogue), Letterbox(), Pupil()
         blocking = Blocking(dsn, 10.0)
         directory = Directory(reactor, domains, customers, keyring, "mail6m.test", None)
         available: dict[str, Any] = {
@@ -174,6 +188,7 @@ def listening(
                 Exports(pool), blocking, directory, PreferencesTable(pool), deferToThread, reactor
             ),
             "ending": Ending(Closings(pool)),
+            "lessons": Lessons(archive, Reader(archive, directory), pupil, 2_000_000),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Nowhere(),
@@ -208,6 +223,7 @@ def listening(
                 archive,
                 available["exporter"],
                 letterbox,
+                pupil,
                 database,
             )
         finally:
@@ -585,6 +601,9 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /meuble/details": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
     "POST /meuble/emettre": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
+    "POST /meuble/spam": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
+    "POST /meuble/legitimes": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=303),
+    "GET /legitimes": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=404),
     "GET /emissions": lambda h: Sample(fields=[("id", h.messages[0]), _BACK], foreign=404),
     "POST /meuble/supprimer": lambda h: Sample(
         fields=[("id", h.messages[0]), ("sur", "oui"), _BACK], foreign=303
@@ -632,6 +651,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "GET /liste-blanche": lambda _: Sample(),
     "POST /liste-blanche": lambda h: Sample(fields=[("entry", f"nouveau-{h.word}.example.net")]),
+    "POST /liste-blanche/preuve": lambda _: Sample(),
     "POST /liste-blanche/effacer": lambda h: Sample(fields=[("domaine", h.listed)], foreign=404),
     "GET /preferences": lambda _: Sample(),
     "POST /preferences": lambda h: Sample(

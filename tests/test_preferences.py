@@ -36,7 +36,7 @@ TYPED: dict[str, str] = {
     "disc_subscription": "y",
     "plan": "tiroir",
 }
-del TYPED["archive_spam"]
+del TYPED["archive_spam"], TYPED["refuse_forged"]
 TIROIR = Subscription("tiroir", Plan.TIROIR.capacity, None, None)
 
 
@@ -46,11 +46,12 @@ def form(subscription: Subscription = TIROIR, /, **changes: str) -> PreferencesF
 
 
 def test_the_brochures_labels_in_its_order() -> None:
-    """Word for word; the language and the time zone come after them."""
+    """Word for word; what the brochure does not know comes after them."""
     brochure = """Société|Nom|Prénom|Téléphone|Fax|E-mail|Adresse|Code Postal|Ville|Pays
         |Lignes dans le meuble|Lignes dans la recherche|Meuble|DVD|Spams"""
     ours = [field.label.text for field in form()]
-    assert ours == [*(label.strip() for label in brochure.split("|")), "Langue", "Fuseau horaire"]
+    more = ["Langue", "Fuseau horaire", "Usurpation"]
+    assert ours == [*(label.strip() for label in brochure.split("|")), *more]
     assert list(LABELS.values()) == ours
 
 

@@ -1,8 +1,8 @@
 """Judges messages before they are archived: who has sent them, and whether they are spam.
 
 A message is looked at once, however many customers it is for, and judged for each by its own white
-list. It is scanned unless the lists of all of them spare it. Whatever fails here, the message is taken
-in: a judgement that could not be had is a mark, not a reason to refuse.
+list. It is scanned unless the lists of all of them spare it. Whatever fails here, the message is
+taken in: a judgement that could not be had is a mark, not a reason to refuse.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ def criteria(
     subject: str = "",
     since: datetime | None = None,
     until: datetime | None = None,
+    spam: bool | None = None,
 ) -> Criteria:
     """What somebody typed, as it is searched for."""
-    return Criteria(term(sender), term(recipient), term(subject), since, until)
+    return Criteria(term(sender), term(recipient), term(subject), since, until, spam)

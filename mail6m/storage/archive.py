@@ -127,6 +127,10 @@ WHERE customer_id = %s AND message_id = %s AND part >= %s AND part < %s ORDER BY
 _DELETE = audited("""
     SELECT count FROM delete_messages(%(customer)s, %(ids)s::uuid[]) AS count WHERE count > 0""")
 
+_MARK = audited("""
+    SELECT unnest(changed)::text AS id
+    FROM mark_spam(%(customer)s, %(ids)s::uuid[], %(spam)s) AS changed""")
+
 _DETAILS = f"""
 SELECT {COLUMNS}, m.judgement, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls
 FROM message m WHERE customer_id = %s AND message_id = %s AND shelf = 0"""
@@ -231,6 +235,13 @@ class Archive:
         parameters = {"customer": by.customer, "ids": words(ids)}
         rows = await self._pool.query(_DELETE, parameters | act)
         return int(rows[0][0]) if rows else 0
+
+    async def mark(self, by: By, messages: Sequence[UUID], spam: bool) -> list[UUID]:
+        """Mark messages in the cabinet as spam, or as none; those that were marked otherwise."""
+        ids = [id_text(message) for message in messages]
+        act = note(by, Act.MARKED_SPAM if spam else Act.MARKED_LEGITIMATE, " ".join(ids))
+        parameters = {"customer": by.customer, "ids": words(ids), "spam": spam}
+        return [UUID(id_) for (id_,) in await self._pool.query(_MARK, parameters | act)]
 
     async def details(self, customer: int, message: UUID) -> Details:
         """Everything about a message in the cabinet but its content. Raises `Refused`."""

@@ -32,6 +32,8 @@ class Preferences:
     """Empty: as the browser asks."""
     time_zone: str
     """A name of the IANA database."""
+    refuse_forged: bool = False
+    """What its author's domain wants refused (DMARC) is refused."""
 
 
 _NAMES = [field.name for field in fields(Preferences)]

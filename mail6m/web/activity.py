@@ -56,6 +56,9 @@ ACTS = {
     Act.DOMAIN_TESTED: N_("Machine de réception essayée"),
     Act.WHITELIST_ADDED: N_("Entrée ajoutée à la liste blanche"),
     Act.WHITELIST_REMOVED: N_("Entrée effacée de la liste blanche"),
+    Act.WHITELIST_PROOF: N_("Preuve demandée pour la liste blanche"),
+    Act.MARKED_SPAM: N_("Messages marqués comme spam"),
+    Act.MARKED_LEGITIMATE: N_("Messages marqués comme légitimes"),
     Act.PREFERENCES_CHANGED: N_("Préférences changées"),
     Act.PLAN_ORDERED: N_("Changement de meuble demandé"),
     Act.PLAN_ORDER_WITHDRAWN: N_("Changement de meuble abandonné"),
@@ -76,6 +79,12 @@ ACTS = {
 _LABELS = {act.value: label for act, label in ACTS.items()}
 
 
+_ON_MESSAGES = (
+    Act.MESSAGE_REISSUED,
+    Act.MESSAGES_DELETED,
+    Act.MARKED_SPAM,
+    Act.MARKED_LEGITIMATE,
+)
 _OTHERS = {"operator": N_("Mail6M"), "command line": N_("en ligne de commande")}
 """Who is no account, and where they do it from."""
 
@@ -135,7 +144,7 @@ def _line(entry: Entry, there: set[UUID], translate: Callable[[str], str]) -> Li
 
 def _messages(entry: Entry) -> list[UUID]:
     """The ids of messages that an act was done to."""
-    if entry.act not in (Act.MESSAGE_REISSUED, Act.MESSAGES_DELETED):
+    if entry.act not in _ON_MESSAGES:
         return []
     try:
         return [UUID(word) for word in entry.object.split()]

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from wtforms import Form, ValidationError
+from wtforms import Form, SelectField, ValidationError
 
-from mail6m.model import Delivery, State
+from mail6m.dialogue.address import domain_of
+from mail6m.domains import unicode_form
+from mail6m.guard.lessons import Lessons
+from mail6m.model import Criteria, Delivery, State
 from mail6m.shelves.cabinet import Cabinet, criteria
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.archive import Archive
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
+from mail6m.storage.whitelist import Whitelist
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.pager import followed, numbered
+from mail6m.web.proofs import proofs
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit, is_inside
+from mail6m.web.whitelist import everybodys
 
 MOST = 1_000
 """Messages that can be chosen at once."""
@@ -45,8 +51,8 @@ def read_date(typed: str, zone: ZoneInfo) -> datetime:
     return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
 
 
-class SearchForm(Form):
-    """The brochure's search (VII.III)."""
+class TermsForm(Form):
+    """What messages are known by: the fields of the brochure's search (VII.III)."""
 
     sender = Line(N_("Expéditeur"), [at_most(320)])
     recipient = Line(N_("Destinataire"), [at_most(320)])
@@ -86,6 +92,25 @@ class SearchForm(Form):
             ) from error
 
 
+KINDS = {
+    "": N_("Tous les messages"),
+    "spam": N_("Les spams"),
+    "legitimes": N_("Sans les spams"),
+}
+"""What a list may be narrowed to."""
+_SPAM = {"spam": True, "legitimes": False}
+
+
+class SearchForm(TermsForm):
+    """The brochure's search, and of what kind of messages."""
+
+    show = SelectField(N_("Afficher"))
+
+    def __init__(self, given: Any, zone: ZoneInfo, _: Callable[[str], str]) -> None:
+        super().__init__(given, zone)
+        self.show.choices = [(kind, _(label)) for kind, label in KINDS.items()]
+
+
 class CabinetPages:
     """The cabinet, and what is found in it."""
 
@@ -95,6 +120,8 @@ class CabinetPages:
         archive: Archive,
         deliveries: Deliveries,
         reissue: Reissue,
+        lessons: Lessons,
+        whitelist: Whitelist,
         domains: Domains,
         hostnames: Sequence[str],
     ) -> None:
@@ -102,12 +129,16 @@ class CabinetPages:
         self._archive = archive
         self._deliveries = deliveries
         self._reissue = reissue
+        self._lessons = lessons
+        self._whitelist = whitelist
         self._domains = domains
         self._hostnames = hostnames
 
     @page("/meuble")
     async def list(self, visit: Visit) -> Answer:
         """Meuble: what is in it, page by page, newest first."""
+        if (kind := visit.query.get("afficher", "")) in _SPAM:
+            return await self._list_of_kind(visit, kind)
         rows = visit.identity.cabinet_rows
         asked = visit.number("page", 1)
         holding, messages = await self._cabinet.page(visit.customer, asked, rows)
@@ -119,29 +150,51 @@ class CabinetPages:
             "capacity": visit.identity.capacity,
             "pager": numbered(number, last, lambda n: f"/meuble?page={n}"),
             "back": visit.path,
+            "kinds": _kinds(""),
         }
         if not holding.messages:
             values["domains"] = await self._domains.all(visit.customer)
             values["hostnames"] = self._hostnames
         return Html("cabinet.html", values)
 
+    async def _list_of_kind(self, visit: Visit, kind: str) -> Answer:
+        """The cabinet's spam alone, or all but spam: pages that follow each other."""
+        rows = visit.identity.cabinet_rows
+        number, before = _place(visit)
+        wanted = Criteria(spam=_SPAM[kind])
+        holding = (await self._cabinet.page(visit.customer, 1, 1)).holding
+        results = await self._cabinet.search(visit.customer, wanted, rows, before)
+
+        def address(page: int, last: UUID) -> str:
+            return "/meuble?" + urlencode({"afficher": kind, "page": page, "avant": last})
+
+        nexts = [address(number + ahead, last) for ahead, last in enumerate(results.nexts, 1)]
+        values = {
+            "messages": results.messages,
+            "holding": holding,
+            "capacity": visit.identity.capacity,
+            "pager": followed(number, f"/meuble?afficher={kind}", nexts),
+            "back": visit.path,
+            "kinds": _kinds(kind),
+        }
+        return Html("cabinet.html", values)
+
     @page("/recherche")
     async def search(self, visit: Visit) -> Answer:
         """Recherche: by sender, recipient, subject and time, all together."""
-        form = SearchForm(visit.query, visit.zone)
+        form = SearchForm(visit.query, visit.zone, visit._)
         values: dict[str, Any] = {"form": form, "results": None, "back": visit.path}
         asked = {field.name: (field.data or "").strip() for field in form}
         if not any(asked.values()) or not form.validate():
             return Html("search.html", values)
-        number, before = visit.number("page", 1), _id(visit.query.get("avant", ""))
-        if before is None:
-            number = 1
+        number, before = _place(visit)
         rows = visit.identity.search_rows
         since, until = (
             read_date(asked[name], visit.zone) if asked[name] else None
             for name in ("since", "until")
         )
-        wanted = criteria(asked["sender"], asked["recipient"], asked["subject"], since, until)
+        texts = (asked["sender"], asked["recipient"], asked["subject"])
+        wanted = criteria(*texts, since, until, _SPAM.get(asked["show"]))
         results = await self._cabinet.search(visit.customer, wanted, rows, before)
 
         def address(ahead: int, last: UUID) -> str:
@@ -164,9 +217,12 @@ class CabinetPages:
             shown.append((details, await self._deliveries.of_message(visit.customer, id_)))
         if not shown:
             raise NotFound
-        return Html(
-            "details.html", {"shown": shown, "back": _inside(visit.query.get("retour", ""))}
-        )
+        values = {
+            "shown": shown,
+            "back": _inside(visit.query.get("retour", "")),
+            "proofs": proofs,
+        }
+        return Html("details.html", values)
 
     @act("/meuble/details", Access.READER)
     async def show_details(self, visit: Visit) -> Answer:
@@ -226,6 +282,51 @@ class CabinetPages:
         ) % {"count": count}
         return Redirect(back, say)
 
+    @act("/meuble/spam")
+    async def mark_spam(self, visit: Visit) -> Answer:
+        """The button "C'est un spam": corrects the mark, and the antispam learns."""
+        chosen, back = _ids(visit.form.getlist("id")), _inside(visit.form.get("retour", ""))
+        messages = await self._cabinet.some(visit.customer, chosen)
+        if not messages:
+            return self._nothing_chosen(visit, back)
+        await self._lessons.correct(visit.by, [message.id for message in messages], spam=True)
+        say = visit.words.ngettext(
+            "%(count)s message est marqué comme spam. L'antispam apprend de votre correction.",
+            "%(count)s messages sont marqués comme spam. L'antispam apprend de votre correction.",
+            len(messages),
+        ) % {"count": len(messages)}
+        return Redirect(back, say)
+
+    @act("/meuble/legitimes")
+    async def mark_legitimate(self, visit: Visit) -> Answer:
+        """The button "Ce n'est pas un spam": the same, and it offers the white list."""
+        chosen, back = _ids(visit.form.getlist("id")), _inside(visit.form.get("retour", ""))
+        messages = await self._cabinet.some(visit.customer, chosen)
+        if not messages:
+            return self._nothing_chosen(visit, back)
+        ids = [message.id for message in messages]
+        await self._lessons.correct(visit.by, ids, spam=False)
+        query = {"id": [str(id_) for id_ in ids[:_DETAILS]], "retour": back}
+        return Redirect("/legitimes?" + urlencode(query, doseq=True))
+
+    @page("/legitimes")
+    async def legitimate(self, visit: Visit) -> Answer:
+        """Messages that are no spam, and their senders' domains for the white list."""
+        chosen = _ids(visit.query.getlist("id"))[:_DETAILS]
+        messages = await self._cabinet.some(visit.customer, chosen)
+        if not messages:
+            raise NotFound
+        rules = await self._whitelist.rules(visit.customer)
+        domains = dict.fromkeys(domain_of(message.sender) for message in messages)
+        offers = [
+            (domain, unicode_form(domain))
+            for domain in domains
+            if "." in domain and not rules.entry(domain) and not everybodys(domain)
+        ]
+        back = _inside(visit.query.get("retour", ""))
+        values = {"messages": messages, "offers": offers, "back": back}
+        return Html("legitimate.html", values)
+
     def _nothing_chosen(self, visit: Visit, back: str) -> Answer:
         return Redirect(back, visit._("Cochez d'abord un ou plusieurs messages."))
 
@@ -234,6 +335,20 @@ def _last(deliveries: list[Delivery]) -> list[Delivery]:
     """Those of the last time that a message was sent: a reissue queues all of them at once."""
     last = max((delivery.queued_at for delivery in deliveries), default=None)
     return [delivery for delivery in deliveries if delivery.queued_at == last]
+
+
+def _place(visit: Visit) -> tuple[int, UUID | None]:
+    """Where in a list that is followed: the page's number, and the last id before it."""
+    before = _id(visit.query.get("avant", ""))
+    return (1 if before is None else visit.number("page", 1)), before
+
+
+def _kinds(shown: str) -> list[tuple[str, str, bool]]:
+    """What the cabinet may be narrowed to: address, label, whether it is."""
+    return [
+        (f"/meuble?afficher={kind}" if kind else "/meuble", label, kind == shown)
+        for kind, label in KINDS.items()
+    ]
 
 
 def search_path(asked: dict[str, str]) -> str:

@@ -12,14 +12,14 @@ from wtforms.validators import DataRequired
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cellar import Cellar
 from mail6m.storage.archivist import Request, Wish
-from mail6m.web.cabinet import SearchForm, read_date, search_path
+from mail6m.web.cabinet import TermsForm, read_date, search_path
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
 from mail6m.web.visit import Answer, Html, Redirect, Visit
 
 
-class WishForm(SearchForm):
+class WishForm(TermsForm):
     """What the archivist is asked for."""
 
     reason = Line(

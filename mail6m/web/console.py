@@ -15,6 +15,7 @@ from mail6m.access.signin import SignIn
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
 from mail6m.domains import Declarations, Resolver
+from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -90,6 +91,7 @@ class Parts:
     disc_life: DiscLife
     exporter: Exporter
     ending: Ending
+    lessons: Lessons
     letters: Letters
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
@@ -124,6 +126,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         parts.clock,
         parts.turn,
     )
+    whitelist = Whitelist(parts.pool)
     reissue = Reissue(parts.directory, parts.deliveries)
     plans = Plans(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
@@ -140,6 +143,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.archive,
             parts.deliveries,
             reissue,
+            parts.lessons,
+            whitelist,
             parts.domains,
             parts.mx_names,
         ),
@@ -147,7 +152,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         DiscPages(parts.discs, parts.disc_life),
         QueuePages(parts.deliveries),
         DomainPages(declarations, trial, audit, parts.mx_names),
-        WhitelistPages(Whitelist(parts.pool)),
+        WhitelistPages(whitelist),
         PreferencesPages(
             PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
         ),

@@ -134,6 +134,7 @@ class PreferencesForm(Form):
     archive_spam = BooleanField(N_("Spams"))
     language = Choice(N_("Langue"))
     time_zone = Choice(N_("Fuseau horaire"), widget=ZoneSelect())
+    refuse_forged = BooleanField(N_("Usurpation"))
 
     def __init__(
         self,

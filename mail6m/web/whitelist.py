@@ -79,10 +79,10 @@ class WhitelistPages:
         self._whitelist = whitelist
 
     @page("/liste-blanche")
-    async def list(self, visit: Visit) -> Answer:
+    async def show(self, visit: Visit) -> Answer:
         """Liste blanche: domains that are never taken for senders of spam."""
         entries = await self._whitelist.all(visit.customer)
-        return _page(EntryForm(None, entries), entries)
+        return await self._page(visit, EntryForm(None, entries), entries)
 
     @act("/liste-blanche")
     async def add(self, visit: Visit) -> Answer:
@@ -90,7 +90,7 @@ class WhitelistPages:
         entries = await self._whitelist.all(visit.customer)
         form = EntryForm(visit.form, entries, visit.form.get("sur", ""))
         if not form.validate():
-            return _page(form, entries, status=400)
+            return await self._page(visit, form, entries, status=400)
         await self._whitelist.add(visit.by, form.domain)
         say = visit._("%(domain)s est maintenant dans votre liste blanche.")
         return Redirect("/liste-blanche", say % {"domain": unicode_form(form.domain)})
@@ -104,7 +104,26 @@ class WhitelistPages:
         say = visit._("%(domain)s n'est plus dans votre liste blanche.")
         return Redirect("/liste-blanche", say % {"domain": unicode_form(domain)})
 
+    @act("/liste-blanche/preuve")
+    async def ask_for_proof(self, visit: Visit) -> Answer:
+        """The button Enregistrer below the list: whether SPF or DKIM must confirm a domain."""
+        confirm = "preuve" in visit.form
+        await self._whitelist.ask_for_proof(visit.by, confirm)
+        say = (
+            N_("Un domaine de votre liste blanche doit désormais être confirmé par SPF ou DKIM.")
+            if confirm
+            else N_("Vos domaines en liste blanche sont désormais crus sans preuve.")
+        )
+        return Redirect("/liste-blanche", visit._(say))
 
-def _page(form: EntryForm, entries: list[str], status: int = 200) -> Answer:
-    shown = [(domain, unicode_form(domain)) for domain in entries]
-    return Html("whitelist.html", {"form": form, "entries": shown, "advice": ADVICE}, status)
+    async def _page(
+        self, visit: Visit, form: EntryForm, entries: list[str], status: int = 200
+    ) -> Answer:
+        rules = await self._whitelist.rules(visit.customer)
+        values = {
+            "form": form,
+            "entries": [(domain, unicode_form(domain)) for domain in entries],
+            "advice": ADVICE,
+            "confirm": rules.confirm,
+        }
+        return Html("whitelist.html", values, status)
