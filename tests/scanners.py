@@ -31,7 +31,7 @@ options {{
 }}
 logging {{
     type = "file"; filename = "{place}/log"; level = "info";
-    log_format = "scanned from <$smtp_from> to <$smtp_rcpts> ip <$ip>: $action";
+    log_format = "id <$mid> from <$smtp_from> ip <$ip>: $action";
 }}
 worker "normal" {{ bind_socket = "{loopback}:{port}"; count = 1; }}
 worker "controller" {{
@@ -98,6 +98,11 @@ class Daemon:
         """Let it take connections, and say nothing: SIGSTOP for all its processes."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `hold`."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def _answers(self) -> bool:
         raise NotImplementedError

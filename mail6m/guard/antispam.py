@@ -1,8 +1,8 @@
 """The antispam: one scanner, asked in time or not at all.
 
-Whatever becomes of the scanner, no message waits longer than the limit, and none is lost: what it has
-not judged is marked "not scanned". One that fails again and again is left alone, and asked every few
-seconds whether it is back; meanwhile nothing waits for it.
+Whatever becomes of the scanner, no message waits longer than the limit, and none is lost: what it
+has not judged is marked "not scanned". One that fails again and again is left alone, and asked
+every few seconds whether it is back; meanwhile nothing waits for it.
 """
 
 from __future__ import annotations

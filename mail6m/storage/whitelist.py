@@ -1,4 +1,4 @@
-"""Domains that are never taken for senders of spam, and what else a customer asks of the guard."""
+"""Domains that are never taken for spammers, and what else a customer asks of the guard."""
 
 from __future__ import annotations
 
