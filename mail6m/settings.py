@@ -61,6 +61,18 @@ class Settings:
     """Where rspamd is taught; without it, port 11334 of the machine that scans."""
     rspamd_password_file: Path | None = None
     """The password that the controller asks for, in a file."""
+    authentication: str = "on"
+    """``on`` or ``off``: SPF, DKIM, ARC and DMARC of mail from outside."""
+    authentication_timeout: float = 5.0
+    """What the DNS has not answered by then is ``temperror``."""
+    internal: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    """Addresses or networks of our own machines, whose mail is not authenticated."""
+    signing_key: Path | None = None
+    """PEM key that mail of our own is signed with (DKIM), and relayed mail sealed (ARC)."""
+    signing_domain: str | None = None
+    """The domain that signs; without it, the hostname."""
+    signing_selector: str = "mail6m"
+    """Its key is published as SELECTOR._domainkey.DOMAIN."""
     disc_capacity: int = DISC_CAPACITY
     """How large a disc's image may be, its file system included; commands go by the server's."""
 
