@@ -20,7 +20,7 @@ WIDTH = 76
 """Characters of a line, where words allow it (RFC 5322, 2.1.1)."""
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{1,8}")
-_REASON = re.compile(r"[A-Za-z0-9 .,=-]{1,100}")
+_REASON = re.compile(r"[A-Za-z0-9 .,='-]{1,100}")
 _Pairs = Iterable[tuple[str, str, str]]
 
 
