@@ -5,7 +5,7 @@ The messages are signed by dkimpy, or by hand where dkimpy would not do it.
 
 from __future__ import annotations
 
-import base64
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -24,14 +24,19 @@ from twisted.python.threadpool import ThreadPool
 
 from mail6m.content import Budget, Content
 from mail6m.guard.authentication import authenticator as authenticating
+from mail6m.guard.authentication import dmarc, results
+from mail6m.guard.authentication.arc import Chain
 from mail6m.guard.authentication.authenticator import NOTHING, Authenticator
-from mail6m.model import Authentication, Client, Envelope, Recipient
+from mail6m.guard.authentication.dkim import Verified
+from mail6m.guard.authentication.dmarc import Dmarc
+from mail6m.guard.authentication.spf import Spf
+from mail6m.model import Authentication, Client, Envelope, Recipient, Signature
 from mail6m.settings import Settings
-from mail6m.signing import Signer, make_key, public_record, read_key
+from mail6m.signing import Signer, public_record
 from tests.reactor_thread import run, the_reactor
 from tests.zone import Told, Zone
 
-NOW = 1_800_000_000
+NOW = 1_700_000_000
 GOOD, BAD = "192.0.2.1", "198.51.100.1"
 LETTER = (
     b"From: Marie Duchemin <marie@example.org>\r\n"
@@ -350,7 +355,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "form": (lambda: _tagged(b"c=relaxed/relaxed", b"c=free"), "neutral", "canonical"),
     "twice": (lambda: _tagged(b"v=1", b"v=1; v=1"), "neutral", "tags"),
     "no From": (lambda: _signed().replace(b"from", b"form"), "permerror", "From"),
-    "expired": (lambda: _tagged(b"v=1", b"v=1; x=1700000000"), "fail", "expired"),
+    "expired": (lambda: _tagged(b"v=1", b"v=1; x=1600000000"), "fail", "expired"),
     "expiry": (lambda: _tagged(b"v=1", b"v=1; x=never"), "neutral", "number"),
     "length": (lambda: _tagged(b"v=1", b"v=1; l=-1"), "neutral", "number"),
     "elsewhere": (lambda: _tagged(b"q=dns/txt", b"q=http/get"), "neutral", "DNS"),
@@ -437,3 +442,515 @@ def test_a_flood_of_signatures_is_not_verified() -> None:
     assert time.perf_counter() - start < 0.5
     assert [one.result for one in judged.signatures] == ["pass"] + ["permerror"] * 4
     assert sum("_domainkey" in name for name, _ in told.asked) == 5
+
+
+# DMARC
+
+
+@pytest.mark.parametrize(
+    ("author", "sender", "address", "signer", "result", "policy"),
+    [
+        ("example.org", "example.org", GOOD, "", "pass", "reject"),
+        ("example.org", "example.org", BAD, "", "fail", "reject"),
+        ("example.org", "example.org", BAD, "example.org", "pass", "reject"),
+        ("example.org", "soft.test", GOOD, "", "fail", "reject"),
+        ("example.org", "soft.test", GOOD, "list.test", "fail", "reject"),
+        ("below.example.org", "example.org", GOOD, "", "pass", "quarantine"),
+        ("below.example.org", "soft.test", GOOD, "", "fail", "quarantine"),
+        ("EXAMPLE.org", "soft.test", GOOD, "", "fail", "reject"),
+        ("strict.example.org", "example.org", GOOD, "example.org", "fail", "none"),
+        ("nobody.test", "nobody.test", GOOD, "", "none", ""),
+        ("twice.test", "soft.test", GOOD, "", "none", ""),
+        ("failing.test", "soft.test", GOOD, "", "temperror", ""),
+        ("example.org", "failing.example.org", GOOD, "", "temperror", "reject"),
+        ("xn--9ca.test", "xn--9ca.test", GOOD, "", "pass", "reject"),
+        ("\u00e9.test", "xn--9ca.test", GOOD, "", "pass", "reject"),
+    ],
+)
+def test_dmarc(
+    author: str, sender: str, address: str, signer: str, result: str, policy: str
+) -> None:
+    """Aligned or not, relaxed or strict, of one's own record or the organisation's."""
+    told = Told(_records())
+    told.failing |= {"_dmarc.failing.test", "failing.example.org"}
+    told.records |= {
+        "xn--9ca.test TXT": "v=spf1 +all",
+        "_dmarc.xn--9ca.test TXT": "v=DMARC1; p=reject",
+    }
+    octets = LETTER.replace(b"marie@example.org", f"marie@{author}".encode())
+    octets = _signed(octets, domain=signer) if signer else octets
+    judged = _judged(octets, told, sender=f"marie@{sender}", address=address)
+    assert (judged.dmarc, judged.dmarc_policy) == (result, policy)
+    asked = f" (p={policy})" if policy else ""
+    assert f"dmarc={result}{asked}" in judged.results
+    assert f"header.from={judged.author}" in _line(judged.results)
+
+
+@pytest.mark.parametrize(
+    ("value", "domains"),
+    [
+        ("marie@example.org", {"example.org"}),
+        ("<marie@Example.ORG>", {"example.org"}),
+        ('"Duchemin, Marie" <marie@example.org>', {"example.org"}),
+        ('"<evil@evil.test>" <marie@example.org>', {"example.org"}),
+        ("(<evil@evil.test>) marie@example.org (Marie)", {"example.org"}),
+        ("=?utf-8?q?evil=40evil.test?= <marie@example.org>", {"example.org"}),
+        ("Marie <marie@example.org>, Paul <paul@example.org>", {"example.org"}),
+        ("Marie <marie@example.org>, Paul <paul@soft.test>", {"example.org", "soft.test"}),
+        ("Marie\r\n\t<marie@example.org>", {"example.org"}),
+        ("Marie <marie@\u00e9.test>", {"xn--9ca.test"}),
+        ("Marie <marie@[192.0.2.1]>", set()),
+        ("Marie <marie>", set()),
+        ("Marie", set()),
+        ("undisclosed:;", set()),
+        ("", set()),
+        ("(" * 5_000 + ")" * 2_000, set()),
+        ("<marie@example.org>" * 1_000, set()),
+    ],
+)
+def test_who_is_seen_in_from(value: str, domains: set[str]) -> None:
+    """The domain that people see counts; where it is not clear which, there is none."""
+    start = time.perf_counter()
+    assert dmarc.author_domains([b"From: " + value.encode()]) == domains
+    assert time.perf_counter() - start < 0.5
+
+
+def test_two_from_are_nobodys() -> None:
+    """Neither is chosen: it is said that there are two."""
+    judged = _judged(b"From: <a@soft.test>\r\n" + LETTER)
+    assert (judged.dmarc, judged.author) == ("permerror", "")
+
+
+@pytest.mark.parametrize(
+    ("record", "policy"),
+    [
+        (b"v=DMARC1; p=reject", ("reject", "reject", False, False)),
+        (b"v=DMARC1;p=Quarantine;sp=NONE;pct=5;adkim=s", ("quarantine", "none", True, False)),
+        (b"v=DMARC1; rua=mailto:a@b.test", ("none", "none", False, False)),
+        (b"v=DMARC1; p=all; rua=mailto:a@b.test", ("none", "none", False, False)),
+        (b"v=DMARC1; p=all", None),
+        (b"v=DMARC1", None),
+        (b"v=DMARC1; p=none; p=reject", None),
+        (b"v=DMARC1; \xff", None),
+    ],
+)
+def test_policies(record: bytes, policy: tuple[object, ...] | None) -> None:
+    """RFC 7489, 6.3 and 6.6.3: what cannot be followed is not there, or asks for nothing."""
+    assert dmarc.read_policy(record) == policy
+
+
+# ARC
+
+
+def _sealer(tmp_path: Path, domain: str, **more: Any) -> Signer:
+    path = tmp_path / "key.pem"
+    if not path.exists():
+        path.write_bytes(_pem(_key()))
+        path.chmod(0o600)
+    settings = Settings(
+        signing_key=path, signing_domain=domain, signing_selector="rsa", hostname=domain, **more
+    )
+    return Signer(settings, lambda: float(NOW))
+
+
+def _sealed(octets: bytes, sealer: Signer, hostname: str) -> bytes:
+    """As a host named so passes it on, after having judged it."""
+    judged = _judged(octets)
+    header, _, body = octets.partition(b"\r\n\r\n")
+    header += b"\r\n\r\n"
+    return sealer.seal_arc(header, lambda: [body[:7], body[7:]], judged, hostname) + octets
+
+
+def _by_dkimpy(octets: bytes) -> str:
+    """What dkimpy makes of a chain."""
+
+    def look_up(name: bytes, timeout: int = 5) -> bytes | None:
+        record = _records().get(name.decode().rstrip(".") + " TXT")
+        return record.encode() if isinstance(record, str) else None
+
+    verdict, _, _ = dkim.arc_verify(octets, dnsfunc=look_up)
+    return (verdict or b"gone").decode()
+
+
+def test_chains_of_one_and_two_hops_hold(tmp_path: Path) -> None:
+    """What we seal, we and dkimpy find whole; the header says who sealed last."""
+    once = _sealed(LETTER, _sealer(tmp_path, "example.org"), "mx.example.org")
+    twice = _sealed(once, _sealer(tmp_path, "list.test"), "mx.list.test")
+    for octets, domain in ((once, "example.org"), (twice, "list.test")):
+        judged = _judged(octets)
+        assert judged.arc == _by_dkimpy(octets) == "pass"
+        assert f"arc=pass header.d={domain}" in _line(judged.results)
+    assert once.startswith(b"ARC-Seal: i=1; cv=none;")
+    assert twice.startswith(b"ARC-Seal: i=2; cv=pass;")
+    assert b"ARC-Authentication-Results: i=1; mx.example.org;\r\n\tspf=pass" in once
+
+
+def test_a_chain_that_dkimpy_begins_holds_and_is_sealed_on(tmp_path: Path) -> None:
+    """One by another's hand: dkimpy seals first, we seal after it."""
+    arrived = b"Authentication-Results: mx.example.org; spf=pass\r\n" + LETTER
+    fields = dkim.arc_sign(arrived, b"rsa", b"example.org", _pem(_key()), b"mx.example.org")
+    first = b"".join(fields) + arrived
+    assert _judged(first).arc == _by_dkimpy(first) == "pass"
+    second = _sealed(first, _sealer(tmp_path, "list.test"), "mx.list.test")
+    assert _judged(second).arc == _by_dkimpy(second) == "pass"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"voici", b"voila"),
+        (b"Les plans", b"Les pLans"),
+        (b"cv=pass", b"cv=fail"),
+        (b"cv=none", b"cv=pass"),
+        (b"spf=pass", b"spf=fail"),
+        (b"ARC-Seal: i=1", b"ARC-Seal: i=3"),
+        (b"ARC-Seal: i=1", b"ARC-Seal: i=2"),
+        (b"ARC-Seal: i=1", b"ARC-Seal: i=99999999999999999999"),
+        (b"ARC-Seal: i=1", b"ARC-Seal: i="),
+        (b"ARC-Seal: i=1", b"X-Seal: i=1"),
+        (b"ARC-Seal: i=2;", b"ARC-Seal: i=2; h=from;"),
+        (b"ARC-Message-Signature: i=2", b"ARC-Message-Signature: x=1600000000; i=2"),
+        (b"h=from", b"h=arc-seal:from"),
+        (b"d=list.test", b"d=nobody.test"),
+        (b"a=rsa-sha256", b"a=rsa-sha1"),
+        (b"To: ", b"From: <boss@evil.test>\r\nTo: "),
+    ],
+)
+def test_broken_chains(tmp_path: Path, old: bytes, new: bytes) -> None:
+    """Whatever is changed, at whichever hop: the chain has failed, and is not sealed on."""
+    once = _sealed(LETTER, _sealer(tmp_path, "example.org"), "mx.example.org")
+    twice = _sealed(once, _sealer(tmp_path, "list.test"), "mx.list.test")
+    broken = _changed(twice, old, new)
+    judged = _judged(broken)
+    assert judged.arc == "fail"
+    assert "arc=fail reason=" in judged.results
+    assert _sealed(broken, _sealer(tmp_path, "example.org"), "mx.example.org") == broken
+
+
+def test_a_chain_without_its_keys_is_neither_whole_nor_broken(tmp_path: Path) -> None:
+    """While the DNS is away nobody knows, so nothing is said, and nothing sealed."""
+    once = _sealed(LETTER, _sealer(tmp_path, "list.test"), "mx.list.test")
+    told = Told(_records())
+    told.failing.add("rsa._domainkey.list.test")
+    judged = _judged(once, told)
+    assert judged.arc == ""
+    assert "\tarc=" not in judged.results
+    sealer = _sealer(tmp_path, "example.org")
+    assert sealer.seal_arc(once, lambda: [], judged, "mx.example.org") == b""
+
+
+def test_a_flood_of_sets_costs_nothing() -> None:
+    """Thousands of fields of a chain are no chain, and no question is asked for them."""
+    flood = b"".join(
+        b"ARC-Seal: i=%d; cv=none; a=rsa-sha256; d=x%d.test; s=s; b=AAAA\r\n" % (n, n)
+        for n in range(3_000)
+    )
+    told = Told(_records())
+    start = time.perf_counter()
+    assert _judged(flood + LETTER, told).arc == "fail"
+    assert time.perf_counter() - start < 0.5
+    assert not any("_domainkey" in name for name, _ in told.asked)
+
+
+def test_keys_of_a_chain_are_asked_for_together(tmp_path: Path) -> None:
+    """Two hops' keys cost one wait."""
+    once = _sealed(LETTER, _sealer(tmp_path, "example.org"), "mx.example.org")
+    twice = _sealed(once, _sealer(tmp_path, "list.test"), "mx.list.test")
+    told = Told(_records())
+    told.held = []
+    here: Any = _Here()
+    authenticator = Authenticator(Settings(), told, here, here)
+    ensureDeferred(authenticator.authenticate(_envelope(), _content(twice)))
+    keys = {("rsa._domainkey.example.org", "TXT"), ("rsa._domainkey.list.test", "TXT")}
+    assert keys <= set(told.asked)
+
+
+# What stands in the header
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\r\nBcc: x",
+        "a; dkim=pass header.d=bank.test",
+        "a (comment",
+        'a"b',
+        "a\\",
+        "a b",
+        "a\x00b",
+        "\u00e9.test",
+        "a" * 300,
+        "a\tb",
+        "a\nb",
+    ],
+)
+def test_nobody_writes_into_the_header(text: str) -> None:
+    """Of what a stranger has written, only what is a name or base64 is repeated at all."""
+    written = results.text(
+        Spf("pass", text),
+        [Verified(Signature("pass", text, text), text, text)],
+        Dmarc("fail", "reject", text, text),
+        Chain("pass", 1, text, text),
+    )
+    plain = "spf=pass; dkim=pass%s; dmarc=fail (p=reject)%s; arc=pass%s"
+    reason = f' reason="{text}"' if text in ("a b",) else ""
+    assert _line(written) == plain % (reason, reason, reason) or text == "a" * 300
+    assert text not in written or reason
+
+
+def test_a_hostile_sender_cannot_add_a_result() -> None:
+    """Tried from outside: in the sender, the hello, From, and the tags of a signature."""
+    evil = "evil.test; dkim=pass header.d=bank.test"
+    octets = (
+        f"DKIM-Signature: v=1; a=rsa-sha256; d=x(; s=y\r\n z; h=from; b=A)A=;\r\n bh={evil}\r\n"
+        f'From: "x; dkim=pass" <a@b;dkim=pass.test>\r\n\r\nx\r\n'
+    ).encode()
+    judged = _judged(octets, sender=f"a@{evil}", hello=evil)
+    header = authres.AuthenticationResultsHeader.parse(
+        f"Authentication-Results: mail6m.test; {_line(judged.results)}"
+    )
+    methods = [(result.method, result.result) for result in header.results]
+    assert methods == [("spf", "none"), ("dkim", "neutral"), ("dmarc", "permerror")]
+    assert judged.results.isascii()
+    assert "bank" not in judged.results
+
+
+def test_lines_are_folded_and_can_be_read_by_others(tmp_path: Path) -> None:
+    """Each result begins a line, no line is long, and authres reads what we have written."""
+    octets = _signed(_sealed(LETTER, _sealer(tmp_path, "list.test"), "mx.list.test"))
+    judged = _judged(octets)
+    assert all(len(line) < 78 for line in judged.results.split("\r\n\t"))
+    assert judged.results.isascii()
+    header = authres.AuthenticationResultsHeader.parse(
+        f"Authentication-Results: mail6m.test; {_line(judged.results)}"
+    )
+    assert [(result.method, result.result) for result in header.results] == [
+        ("spf", "pass"),
+        ("dkim", "pass"),
+        ("dmarc", "pass"),
+        ("arc", "pass"),
+    ]
+
+
+# How it is asked
+
+
+def _authenticator(told: Told, clock: Clock | None = None, **settings: Any) -> Authenticator:
+    here: Any = clock or _Here()
+    here.advance(NOW)
+    return Authenticator(Settings(**settings), told, here, here)
+
+
+@pytest.mark.parametrize(
+    ("address", "internal"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("", True),
+        (GOOD, False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_our_own_machines_are_not_looked_into(address: str, internal: bool) -> None:
+    """Nothing is asked and nothing is said of what comes from the operator's own networks."""
+    told = Told(_records())
+    authenticator = _authenticator(told)
+    envelope = _envelope(address=address)
+    known = authenticator.known(envelope, _content(LETTER))
+    assert (known == NOTHING) is internal
+    judged = _now(ensureDeferred(authenticator.authenticate(envelope, _content(LETTER))))
+    assert (judged == NOTHING) is internal
+    assert bool(told.asked) is not internal
+
+
+def test_other_networks_can_be_internal_and_all_of_it_can_be_off() -> None:
+    """``internal`` replaces the default; ``off`` is for everybody."""
+    one = _authenticator(Told(), internal=("192.0.2.0/24", "2001:db8::/32"))
+    for address, ours in ((GOOD, True), ("2001:db8::1", True), ("127.0.0.1", False)):
+        assert (one.known(_envelope(address=address), _content(LETTER)) == NOTHING) is ours
+    off = _authenticator(Told(), authentication="off")
+    assert off.known(_envelope(), _content(LETTER)) == NOTHING
+    assert _now(ensureDeferred(off.authenticate(_envelope(), _content(LETTER)))) == NOTHING
+
+
+def test_a_silent_dns_costs_the_limit_and_nothing_more() -> None:
+    """What has not been answered by then is temperror, and nothing fails for it."""
+    clock, told = _Here(), Told(_records())
+    told.held = []
+    authenticator = _authenticator(told, clock, authentication_timeout=5.0)
+    signed = _signed()
+    done: Deferred[Any] = ensureDeferred(authenticator.authenticate(_envelope(), _content(signed)))
+    clock.advance(4.9)
+    assert not done.called
+    clock.advance(0.2)
+    judged = _now(done)
+    assert (judged.spf, judged.dmarc, judged.signatures[0].result) == ("temperror",) * 3
+    assert not clock.getDelayedCalls()
+
+
+def test_those_who_are_too_many_are_judged_by_what_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond the bound nobody waits for the DNS, and nobody is refused for it."""
+    monkeypatch.setattr(authenticating, "AT_ONCE", 3)
+    told = Told(_records())
+    told.held = []
+    authenticator = _authenticator(told)
+    waiting: list[Deferred[Any]] = [
+        ensureDeferred(authenticator.authenticate(_envelope(), _content(LETTER))) for _ in range(5)
+    ]
+    assert [done.called for done in waiting] == [False] * 3 + [True] * 2
+    assert _now(waiting[4]).spf == "temperror"
+    held, told.held = told.held, None
+    for one in held:
+        one.callback(None)
+    assert [_now(done).spf for done in waiting[:3]] == ["pass"] * 3
+
+
+def test_what_goes_wrong_loses_no_mail() -> None:
+    """A content that cannot be read back, or a fault of ours: nothing is said of the message."""
+    content = _content(LETTER)
+    content.close()
+    authenticator = _authenticator(Told(_records()))
+    assert authenticator.known(_envelope(), content) == NOTHING
+    assert _now(ensureDeferred(authenticator.authenticate(_envelope(), content))) == NOTHING
+
+
+@pytest.mark.parametrize("lines", [1, 30_000, 300_000])
+@pytest.mark.parametrize("forms", ["relaxed/relaxed", "simple/simple"])
+def test_messages_of_any_size_are_verified(tmp_path: Path, lines: int, forms: str) -> None:
+    """In memory or in a file, hashed on the reactor or in a thread: the same comes of it."""
+    signed = _signed(LETTER + b"Une ligne  de plus.\r\n" * lines, forms=forms)
+    reactor, threads = the_reactor(), ThreadPool(0, 1)
+    threads.start()
+    try:
+        authenticator = Authenticator(Settings(), Told(_records()), reactor, threads)
+        for octets, result in ((signed, "pass"), (signed + b".\r\n", "fail")):
+            content = _content(octets, 262_144, tmp_path)
+
+            async def work(content: Content = content) -> Authentication:
+                return await authenticator.authenticate(_envelope(), content)
+
+            assert [one.result for one in run(work).signatures] == [result]
+            content.close()
+    finally:
+        threads.stop()
+
+
+# With a real DNS server
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[Zone]:
+    """A server that knows `_records`."""
+    with Zone(_records()) as zone:
+        zone.failing.add("failing.test")
+        yield zone
+
+
+OVER_DNS: dict[str, tuple[Callable[[Path], bytes], str, str, str]] = {
+    "spf pass, aligned": (
+        lambda _: LETTER,
+        "marie@example.org",
+        GOOD,
+        "spf=pass smtp.mailfrom=example.org; dkim=none;"
+        " dmarc=pass (p=reject) header.from=example.org",
+    ),
+    "spf fail": (
+        lambda _: LETTER,
+        "marie@example.org",
+        BAD,
+        "spf=fail smtp.mailfrom=example.org; dkim=none;"
+        " dmarc=fail (p=reject) header.from=example.org",
+    ),
+    "spf softfail": (
+        lambda _: LETTER,
+        "marie@soft.test",
+        BAD,
+        "spf=softfail smtp.mailfrom=soft.test; dkim=none;"
+        " dmarc=fail (p=reject) header.from=example.org",
+    ),
+    "spf temperror": (
+        lambda _: LETTER,
+        "marie@failing.test",
+        GOOD,
+        "spf=temperror smtp.mailfrom=failing.test; dkim=none;"
+        " dmarc=fail (p=reject) header.from=example.org",
+    ),
+    "dkim good, not aligned": (
+        lambda _: _signed(domain="list.test"),
+        "marie@nothing.test",
+        GOOD,
+        "spf=none smtp.mailfrom=nothing.test; dkim=pass header.d=list.test header.s=rsa"
+        " header.b=*; dmarc=fail (p=reject) header.from=example.org",
+    ),
+    "dkim good, aligned": (
+        lambda _: _signed(),
+        "marie@soft.test",
+        BAD,
+        "spf=softfail smtp.mailfrom=soft.test; dkim=pass header.d=example.org header.s=rsa"
+        " header.b=*; dmarc=pass (p=reject) header.from=example.org",
+    ),
+    "dkim broken": (
+        lambda _: _changed(_signed(), b"voici", b"voila"),
+        "marie@soft.test",
+        BAD,
+        'spf=softfail smtp.mailfrom=soft.test; dkim=fail reason="the body is not the signed'
+        ' one" header.d=example.org header.s=rsa header.b=*;'
+        " dmarc=fail (p=reject) header.from=example.org",
+    ),
+    "two hops": (
+        lambda path: _sealed(
+            _sealed(LETTER, _sealer(path, "example.org"), "a.test"),
+            _sealer(path, "list.test"),
+            "b.test",
+        ),
+        "marie@soft.test",
+        GOOD,
+        "spf=pass smtp.mailfrom=soft.test; dkim=none;"
+        " dmarc=fail (p=reject) header.from=example.org; arc=pass header.d=list.test",
+    ),
+    "a broken chain": (
+        lambda path: _changed(
+            _sealed(LETTER, _sealer(path, "example.org"), "a.test"), b"voici", b"voila"
+        ),
+        "marie@soft.test",
+        GOOD,
+        "spf=pass smtp.mailfrom=soft.test; dkim=none;"
+        " dmarc=fail (p=reject) header.from=example.org;"
+        ' arc=fail reason="the body is not the signed one" header.d=example.org',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OVER_DNS)
+def test_over_a_real_dns(zone: Zone, tmp_path: Path, case: str) -> None:
+    """Through a real resolver and a real server: the header, word for word."""
+    make, sender, address, expected = OVER_DNS[case]
+    reactor = the_reactor()
+    authenticator = Authenticator(
+        Settings(), zone.resolver(reactor), reactor, reactor.getThreadPool()
+    )
+    octets = make(tmp_path)
+
+    async def work() -> Authentication:
+        return await authenticator.authenticate(
+            _envelope(sender=sender, address=address), _content(octets)
+        )
+
+    written = re.sub(r'header\.b="?[A-Za-z0-9+/]{8}"?', "header.b=*", _line(run(work).results))
+    assert written == expected
+
+    known: list[Authentication | None] = []
+
+    async def again() -> None:
+        known.append(
+            authenticator.known(_envelope(sender=sender, address=address), _content(octets))
+        )
+
+    run(again)
+    if "temperror" not in case:  # failures are forgotten at once; the rest needs no second question
+        assert known[0] is not None
+        assert known[0].results == run(work).results

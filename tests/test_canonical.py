@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from itertools import pairwise
 
 import pytest
 from dkim.canonicalization import Relaxed, Simple
@@ -19,7 +20,7 @@ _BODIES = st.lists(
 
 def _split(octets: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(octets), *(cut % (len(octets) + 1) for cut in cuts)})
-    return [octets[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [octets[start:end] for start, end in pairwise(places)]
 
 
 @given(_BODIES, st.lists(st.integers(0, 200), max_size=8))

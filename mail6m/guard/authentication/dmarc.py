@@ -16,7 +16,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 from publicsuffixlist import PublicSuffixList
 
 from mail6m.canonical import Signable, relaxed_field
-from mail6m.dialogue.address import AddressError, canonical_domain
+from mail6m.dialogue.address import AddressError, canonical_domain, domain_of
 from mail6m.guard.authentication.answers import Answers
 from mail6m.guard.authentication.spf import Spf
 from mail6m.model import Signature
@@ -111,8 +111,7 @@ def _domains(value: bytes) -> frozenset[str]:
     try:
         if found:
             return frozenset([_domain(found[1])])
-        addresses = [address for _, address in getaddresses([text])]
-        return frozenset(_domain(address.rpartition("@")[2]) for address in addresses)
+        return frozenset(_domain(domain_of(address)) for _, address in getaddresses([text]))
     except (AddressError, RecursionError):  # comments within comments within comments
         return frozenset()
 
