@@ -260,13 +260,13 @@ def test_addresses_of_all_mx_are_asked_for_together() -> None:
 )
 def test_hostile_spf_records_take_no_time(record: str) -> None:
     """Whatever a stranger publishes, there is a result, and soon."""
-    start = time.perf_counter()
+    start = time.thread_time()
     judged = _judged(
         told=Told({"hostile.test TXT": record.encode("ascii", "replace").decode()}),
         sender="'a.b+c'@hostile.test",
     )
     assert judged.spf in ("permerror", "fail", "neutral", "none")
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_spf_of_the_same_client_and_sender_is_remembered_for_its_ttl() -> None:
@@ -437,9 +437,9 @@ def test_a_flood_of_signatures_is_not_verified() -> None:
         for number in range(3_000)
     )
     told = Told(_records())
-    start = time.perf_counter()
+    start = time.thread_time()
     judged = _judged(_signed(flood + LETTER), told)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
     assert [one.result for one in judged.signatures] == ["pass"] + ["permerror"] * 4
     assert sum("_domainkey" in name for name, _ in told.asked) == 5
 
@@ -510,9 +510,9 @@ def test_dmarc(
 )
 def test_who_is_seen_in_from(value: str, domains: set[str]) -> None:
     """The domain that people see counts; where it is not clear which, there is none."""
-    start = time.perf_counter()
+    start = time.thread_time()
     assert dmarc.author_domains([b"From: " + value.encode()]) == domains
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_two_from_are_nobodys() -> None:
@@ -646,9 +646,9 @@ def test_a_flood_of_sets_costs_nothing() -> None:
         for n in range(3_000)
     )
     told = Told(_records())
-    start = time.perf_counter()
+    start = time.thread_time()
     assert _judged(flood + LETTER, told).arc == "fail"
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
     assert not any("_domainkey" in name for name, _ in told.asked)
 
 
