@@ -153,7 +153,7 @@ def _broken(text: str, at: str) -> str:
 
 
 def signing_name(settings: Settings) -> tuple[str, str]:
-    """Domain and selector that a key is published under. Raises `SettingsError`."""
+    """Domain and selector: its key is published under both. Raises `SettingsError`."""
     given = settings.signing_domain or settings.hostname
     try:
         domain = canonical_domain(given)
@@ -170,11 +170,13 @@ def signing_name(settings: Settings) -> tuple[str, str]:
 def read_key(path: Path) -> PrivateKey:
     """A PEM key, RSA or Ed25519, that nobody else may read. Raises `SettingsError`."""
     try:
-        if path.stat().st_mode & stat.S_IRWXO:
-            raise SettingsError(f"--signing-key {path}: everybody may read it: chmod o= {path}")
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        pem, mode = path.read_bytes(), path.stat().st_mode
     except OSError as error:
         raise SettingsError(f"--signing-key {path}: {error.strerror}") from error
+    if mode & stat.S_IRWXO:
+        raise SettingsError(f"--signing-key {path}: everybody may read it: chmod o= {path}")
+    try:
+        key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError(f"--signing-key {path}: not a PEM key without password") from error
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -214,6 +216,12 @@ def public_record(key: PrivateKey) -> str:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     return f"v=DKIM1; k={_kind(key)}; p={base64.b64encode(octets).decode()}"
+
+
+def published(name: str, record: str) -> str:
+    """The record as a line of a zone file: in strings of at most 255 octets (RFC 1035, 3.3)."""
+    strings = [record[start : start + 255] for start in range(0, len(record), 255)]
+    return f"{name}. IN TXT " + " ".join(f'"{one}"' for one in strings)
 
 
 def _kind(key: PrivateKey) -> str:

@@ -9,6 +9,7 @@ import re
 import resource
 import socket
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.sweep import Sweep, Swept
+from mail6m.signing import Signer, signing_name
 from mail6m.smtp import BehindProxy, SmtpServerFactory
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
@@ -102,10 +104,11 @@ _LISTS = {
     "mx": "a name",
     "trusted_proxy": "a network",
     "dns": "an address",
+    "internal": "a network",
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
-_PATHS = {"data", "tls_cert", "tls_key", "rspamd_password_file"}
+_PATHS = {"data", "tls_cert", "tls_key", "rspamd_password_file", "signing_key"}
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
     "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
@@ -118,6 +121,10 @@ _HELP = {
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
     "postmaster": "Address that mail to postmaster without a domain goes on to.",
     "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
+    "authentication": "SPF, DKIM, ARC and DMARC of mail from outside: on or off.",
+    "signing_key": "PEM key that signs our own mail (DKIM) and seals relayed mail (ARC).",
+    "signing_domain": "The domain that signs; without it, the hostname.",
+    "signing_selector": "Its key is published as SELECTOR._domainkey.DOMAIN.",
     "disc_capacity": "Bytes of a disc's image, its file system included.",
 }
 
@@ -164,6 +171,10 @@ class Options(usage.Options):
     def opt_dns(self, resolver: str) -> None:
         """ADDRESS[:PORT] of a resolver that validates DNSSEC; may be given several times."""
         self["dns"].append(resolver)
+
+    def opt_internal(self, network: str) -> None:
+        """Address or network of our own, whose mail is not authenticated; several times."""
+        self["internal"].append(network)
 
     def postOptions(self) -> None:
         """Check everything before anything starts."""
@@ -257,16 +268,26 @@ def check(settings: Settings) -> Settings:
             ip_address(read_host(resolver).name)
         except ValueError as error:
             raise SettingsError(f"--dns {resolver}: ADDRESS or ADDRESS:PORT is needed") from error
-    for network in settings.trusted_proxy:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise SettingsError(f"--trusted-proxy {network}: {error}") from error
+    _check_networks(settings)
+    if settings.authentication not in ("on", "off"):
+        raise SettingsError(f"--authentication {settings.authentication}: on or off")
+    if settings.signing_key is not None:
+        signing_name(settings)
     if settings.console_url is not None and not _CONSOLE_URL.fullmatch(settings.console_url):
         raise SettingsError(f"--console-url {settings.console_url}: https://NAME is needed")
     if not settings.hostname.isascii() or any(c.isspace() for c in settings.hostname):
         raise SettingsError(f"--hostname {settings.hostname}: an ASCII host name is needed")
     return settings
+
+
+def _check_networks(settings: Settings) -> None:
+    for name in ("trusted_proxy", "internal"):
+        for network in getattr(settings, name):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                option = "--" + name.replace("_", "-")
+                raise SettingsError(f"{option} {network}: {error}") from error
 
 
 class Foundation:
@@ -300,6 +321,7 @@ class Foundation:
         for name in applied:
             self.log.info("applied migration {name}", name=name)
         self.keyring = Keyring(master)
+        self.signer = Signer(self.settings, time.time)
         self.pool = self._pool(self.settings.database_connections)
         # Apart, so that no message waits for a connection behind pages, or behind the indexer.
         self.console_pool = self._pool(self.settings.console_connections)
@@ -396,6 +418,7 @@ class Foundation:
             self.directory,
             intake,
             lambda: Content(budget, spool, threshold),
+            self.signer,
         )
 
     def reports(self, own: OwnMail) -> Reports:

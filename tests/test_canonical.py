@@ -62,7 +62,7 @@ def test_a_field_is_what_dkimpy_makes_of_it(name: str, parts: list[str]) -> None
 
 @pytest.mark.parametrize("fill", [b" ", b"\t", b"\r\n", b" \t", b"\r\n ", b"\r", b"a \r\n"])
 def test_hostile_bodies_take_linear_time(fill: bytes) -> None:
-    """Eight megabytes of what pattern machines go back and forth in take no second of the processor."""
+    """Eight megabytes of what pattern machines go back and forth in take no two seconds."""
     pieces = [(fill * 262_144)[:262_144]] * 32
     for relaxed in (True, False):
         start = time.thread_time()

@@ -395,6 +395,20 @@ def _last_act(site: Site, customer: int) -> tuple[Any, ...]:
     return ask(site.dsn, sql, customer)[0]
 
 
+def test_a_key_that_signs(site: Site) -> None:
+    """It is made once, and told as often as asked, with what the DNS and the server need."""
+    words = ("signing", "key", "--domain", "example.org", "--selector", "s1", "--kind", "ed25519")
+    made = site.json(*words)
+    assert made["made"]
+    assert made["name"] == "s1._domainkey.example.org"
+    assert made["zone"] == f'{made["name"]}. IN TXT "{made["record"]}"'
+    assert site.json(*words) == made | {"made": False}
+    settings = made["settings"].split()
+    assert settings[2:] == ["--signing-domain", "example.org", "--signing-selector", "s1"]
+    assert Path(settings[1]).stat().st_mode & 0o777 == 0o600
+    assert "--signing-selector" in site.refusal("signing", "key", "--selector", "../s1")
+
+
 def test_mail6m_itself_is_not_in_the_list(site: Site) -> None:
     """It is no customer that anybody has added."""
     assert 0 not in [row["customer"] for row in site.json("customer", "list")]

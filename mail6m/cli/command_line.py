@@ -14,11 +14,12 @@ from mail6m.cli import (
     messages,
     queue,
     shelves,
+    signing,
     status,
 )
 from mail6m.cli.command import CommandLine
 
-_NOUNS = (customers, accounts, domains, messages, queue, shelves, archivist, discs, status)
+_NOUNS = (customers, accounts, domains, messages, queue, shelves, archivist, discs, signing, status)
 
 
 def parser() -> argparse.ArgumentParser:

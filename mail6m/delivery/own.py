@@ -12,6 +12,7 @@ from mail6m.dialogue.address import domain_of
 from mail6m.directory import OWN, Directory
 from mail6m.intake import Receipt, new_message_id
 from mail6m.model import Client, Envelope, Recipient
+from mail6m.signing import Signer
 
 
 class Submission(Protocol):
@@ -32,23 +33,25 @@ class OwnMail:
         directory: Directory,
         submission: Submission,
         new_content: Callable[[], Content],
+        signer: Signer,
     ) -> None:
         self._hostname = hostname
         self._directory = directory
         self._submission = submission
         self._new_content = new_content
+        self._signer = signer
 
     def new_name(self, now: datetime) -> str:
         """A Message-ID for a message that is written now."""
         return f"<{new_message_id(int(now.timestamp() * 1000))}@{self._hostname}>"
 
     async def send(self, customer: int, to: str, octets: bytes) -> UUID:
-        """Queue a message in a customer's name; its id.
+        """Queue a message in a customer's name, signed if there is a key; its id.
 
         Raises `mail6m.intake.Rejected` when it cannot be queued now.
         """
         content = self._new_content()
-        content.write(octets)
+        content.write(self._signer.sign_own(octets))
         envelope = Envelope(
             "",
             (Recipient(to),),

@@ -23,7 +23,7 @@ from mail6m.content import Content
 from mail6m.guard.authentication import arc, dkim, dmarc, results, spf
 from mail6m.guard.authentication.answers import Answers, Missing
 from mail6m.header import header_end
-from mail6m.model import Authentication, Envelope
+from mail6m.model import Authentication, Client, Envelope
 from mail6m.resolver import Answer, DnsFailure
 from mail6m.settings import Settings
 
@@ -71,30 +71,17 @@ class Authenticator:
         self._spf: OrderedDict[_SpfKey, tuple[spf.Spf, float]] = OrderedDict()
         self._waiting = 0
 
-    def known(self, envelope: Envelope, content: Content) -> Authentication | None:
-        """What can be said at once. None: `authenticate` is to be asked.
-
-        Clients of our own are not looked into: for them it is `NOTHING`, and costs nothing.
-        """
-        if not self._on or self._is_internal(envelope.client.address):
-            return NOTHING
-        if not content.in_memory or content.size > SMALL:
-            return None
-        try:
-            return self._examination(envelope, _opened(content, SMALL)).conclude()
-        except Missing:
-            return None
-        except Exception:  # noqa: BLE001 - no message is lost for what it is judged by
-            self.log.failure("a message could not be authenticated")
-            return NOTHING
+    def applies(self, client: Client) -> bool:
+        """Whether what this client brings is looked into: not if it is one of our own machines."""
+        return self._on and not self._is_internal(client.address)
 
     async def authenticate(self, envelope: Envelope, content: Content) -> Authentication:
-        """The same, after looking up what is not known. Raises nothing, and closes nothing.
+        """Find out who has sent it. Raises nothing, and closes nothing.
 
         It takes ``authentication_timeout`` seconds at most beside the hashing: what the DNS has not
-        answered by then is ``temperror``.
+        answered by then is ``temperror``. Where all answers are known, it does not wait at all.
         """
-        if not self._on or self._is_internal(envelope.client.address):
+        if not self.applies(envelope.client):
             return NOTHING
         deadline = self._reactor.seconds() + self._settings.authentication_timeout
         try:
