@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.archive import archive
+from bench.authentication import authentication
 from bench.console import console
 from bench.disc import disc
 from bench.figure import Figure, progress, table
@@ -30,6 +31,7 @@ PARTS: dict[str, Part] = {
     "ratio": compare,
     "memory": lambda root, _: memory(root),
     "idle": lambda root, _: idle(root),
+    "authentication": authentication,
     "archive": archive,
     "search": search,
     "console": console,
