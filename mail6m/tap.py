@@ -40,6 +40,7 @@ from mail6m.delivery.reports import Reports
 from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
 from mail6m.guard.antispam import Antispam
+from mail6m.guard.authentication.authenticator import Authenticator
 from mail6m.guard.judge import Judge
 from mail6m.guard.lessons import Lessons
 from mail6m.guard.rules import RuleBook
@@ -52,6 +53,7 @@ from mail6m.model import HOUSE, Host
 from mail6m.names import ClientNames
 from mail6m.reader import Reader
 from mail6m.reception import Reception
+from mail6m.resolver import Resolver, nameservers
 from mail6m.seal import Keyring, SealError, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
 from mail6m.shelves.archivist import Archivist
@@ -572,7 +574,11 @@ class Mail6M(Service):
         )
         self._rules = RuleBook(reactor, Whitelist(foundation.pool))
         self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
-        judge = Judge(self._antispam, None, self._rules)
+        named = [read_host(one, 53) for one in settings.dns]
+        authenticator = Authenticator(
+            settings, Resolver(reactor, nameservers(named)), reactor, self._threads
+        )
+        judge = Judge(self._antispam, authenticator, self._rules)
         intake = foundation.intake(self._queue, journal, self._threads, judge)
         own_mail = foundation.own_mail(intake, self._budget)
         reports = foundation.reports(own_mail)
