@@ -24,29 +24,48 @@ def relaxed_field(field: bytes) -> bytes:
 
 def canonical_body(pieces: Iterable[bytes], *, relaxed: bool) -> Iterator[bytes]:
     """A body in the form of RFC 6376, 3.4.4, or the simple one of 3.4.3, as it comes."""
-    held, lines, something = b"", 0, False
+    body = CanonicalBody(relaxed=relaxed)
     for piece in pieces:
-        data = held + piece if held else piece
-        if relaxed:
+        yield from body.feed(piece)
+    yield from body.end()
+
+
+class CanonicalBody:
+    """A body in canonical form, for who is given it piece by piece."""
+
+    def __init__(self, *, relaxed: bool) -> None:
+        self._relaxed = relaxed
+        self._held = b""
+        self._lines = 0
+        self._something = False
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What is certain of it now."""
+        data = self._held + piece if self._held else piece
+        if self._relaxed:
             data = _single_spaced(data).replace(b" \r\n", b"\r\n")
         # What may still become the end of a line waits for the next piece,
         end = len(data) - data.endswith(b"\r")
         end -= data.endswith(b" ", 0, end)
-        held, data = data[end:], data[:end]
+        self._held, data = data[end:], data[:end]
         # and empty lines wait for a line that is not, since those at the end do not count.
         blank = _blank_lines(data)
         if len(data) == 2 * blank:
-            lines += blank
-            continue
-        yield from _line_ends(lines)
+            self._lines += blank
+            return
+        yield from _line_ends(self._lines)
         yield data[: len(data) - 2 * blank]
-        lines, something = blank, True
-    if held and not (relaxed and held == b" "):
-        yield from _line_ends(lines)
-        yield held
-        something = True
-    if something or not relaxed:
-        yield b"\r\n"
+        self._lines, self._something = blank, True
+
+    def end(self) -> Iterator[bytes]:
+        """The rest: that was all of it."""
+        held = self._held
+        if held and not (self._relaxed and held == b" "):
+            yield from _line_ends(self._lines)
+            yield held
+            self._something = True
+        if self._something or not self._relaxed:
+            yield b"\r\n"
 
 
 def _single_spaced(text: bytes) -> bytes:

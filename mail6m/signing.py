@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from mail6m import chain
-from mail6m.canonical import Signable, relaxed_field, signed_octets
+from mail6m.canonical import CanonicalBody, Signable, relaxed_field, signed_octets
 from mail6m.chain import ChainError
 from mail6m.dialogue.address import AddressError, canonical_domain
 from mail6m.header import header_end
@@ -57,6 +57,11 @@ class Signer:
             self._algorithm = f"{_kind(self._key)}-sha256"
             self._domain, self._selector = signing_name(settings)
 
+    @property
+    def domain(self) -> str:
+        """Whose seal it is; empty without a key."""
+        return self._domain
+
     def sign_own(self, octets: bytes) -> bytes:
         """A message of our own with its DKIM-Signature in front (RFC 6376); as it is without a key.
 
@@ -67,30 +72,36 @@ class Signer:
         end = header_end(octets)
         message = Signable(octets[:end], lambda: [octets[end:]])
         names = [*_covered(message, SIGNED), b"from"]
-        tags = self._tags("DKIM-Signature: v=1", message, names)
+        digest, _ = message.body_hash(relaxed=True)
+        tags = self._tags("DKIM-Signature: v=1", digest, names)
         selected = message.selected(names, relaxed=True)
         return self._signed(selected, tags) + b"\r\n" + octets
+
+    def seals(self, authentication: Authentication) -> bool:
+        """Whether a message of which that was found out can be sealed, as far as that tells."""
+        told = bool(authentication.results) and authentication.arc in ("none", "pass")
+        return told and self._key is not None
 
     def seal_arc(
         self,
         header: bytes,
-        body: Callable[[], Iterable[bytes]],
+        digest: bytes,
         authentication: Authentication,
         hostname: str,
     ) -> bytes:
         """An ARC set to put in front of a relayed message (RFC 8617, 5.1): fields, or nothing.
 
-        ``header`` is the message's as it goes on, without what we put in front, and ``body`` gives
-        what stands behind its blank line, in pieces of any size. ``authentication`` is what was
-        found out on arrival, and ``hostname`` the name that its results stand behind.
+        ``header`` is the message's as it goes on, without what we put in front, and ``digest`` that
+        of what stands behind its blank line (`BodyDigest`). ``authentication`` is what was found
+        out on arrival, and ``hostname`` the name that its results stand behind.
 
         Nothing is sealed without a key, where nothing was looked into, or where the chain so far
         does not hold or could not be verified: a seal on it would help nobody (5.1.2).
         """
         status = authentication.arc
-        if self._key is None or not authentication.results or status not in ("none", "pass"):
+        if not self.seals(authentication):
             return b""
-        message = Signable(header, body)
+        message = Signable(header, list)
         try:
             sets = chain.sets(message)
         except ChainError:
@@ -100,15 +111,14 @@ class Signer:
         start = f"i={len(sets) + 1}"
         results = f"ARC-Authentication-Results: {start}; {hostname};\r\n\t{authentication.results}"
         names = [*_covered(message, (*SIGNED, b"dkim-signature")), b"from"]
-        tags = self._tags(f"ARC-Message-Signature: {start}", message, names)
+        tags = self._tags(f"ARC-Message-Signature: {start}", digest, names)
         ours = self._signed(message.selected(names, relaxed=True), tags)
         former = [message.relaxed(field) for one in sets for field in one]
         said = [*former, relaxed_field(results.encode()), relaxed_field(ours)]
         seal = self._signed(said, f"ARC-Seal: {start}; cv={status}; {self._origin()}")
         return b"".join(field + b"\r\n" for field in (seal, ours, results.encode()))
 
-    def _tags(self, start: str, message: Signable, names: Sequence[bytes]) -> str:
-        digest, _ = message.body_hash(relaxed=True)
+    def _tags(self, start: str, digest: bytes, names: Sequence[bytes]) -> str:
         covered = ":".join(name.decode() for name in names)
         return (
             f"{start}; c=relaxed/relaxed; {self._origin()};\r\n\t"
@@ -132,6 +142,25 @@ class Signer:
             return self._key.sign(octets, padding.PKCS1v15(), SHA256())
         assert self._key is not None
         return self._key.sign(hashlib.sha256(octets).digest())  # RFC 8463, 3
+
+
+class BodyDigest:
+    """SHA-256 of a body in relaxed form, for who is given it piece by piece."""
+
+    def __init__(self) -> None:
+        self._body = CanonicalBody(relaxed=True)
+        self._digest = hashlib.sha256()
+
+    def feed(self, piece: bytes) -> None:
+        """Another piece."""
+        for octets in self._body.feed(piece):
+            self._digest.update(octets)
+
+    def digest(self) -> bytes:
+        """That was all of it; may be asked for once."""
+        for octets in self._body.end():
+            self._digest.update(octets)
+        return self._digest.digest()
 
 
 def _covered(message: Signable, names: Iterable[bytes]) -> list[bytes]:

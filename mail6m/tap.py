@@ -34,6 +34,7 @@ from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
 from mail6m.content import Budget, Content
+from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue, cancel
 from mail6m.delivery.reports import Reports
@@ -568,6 +569,7 @@ class Mail6M(Service):
             foundation.servers,
             Routes(foundation.directory, createResolver(), smarthost),
             foundation.reader,
+            Heading(settings, foundation.signer),
             journal,
             _now,
             self._take_slot(),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
+import dkim
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from mail6m.model import (
     Scan,
 )
 from mail6m.settings import Settings
+from mail6m.signing import Signer, make_key, public_record
 from tests.reactor_thread import run
 
 HOST = "mx1.mail6m.test"
@@ -192,7 +195,8 @@ def consignment(judgement: Judgement = UNJUDGED, *, ours: bool = False) -> Consi
     )  # fmt: skip
 
 
-HEADING = Heading(Settings(hostname="MX1.mail6m.test", mx=("mx2.mail6m.test",)))
+SETTINGS = Settings(hostname="MX1.mail6m.test", mx=("mx2.mail6m.test",))
+HEADING = Heading(SETTINGS, Signer(SETTINGS, lambda: 0.0))
 CONTENT = FORGED[0] + KEPT + FORGED[8] + b"\r\nX-Spam-Flag: in the body\r\n\r\nX-Spam-Flag: NO\r\n"
 
 
@@ -231,7 +235,7 @@ def test_pieces_make_the_same_message(sizes: list[int]) -> None:
         yield rest
 
     async def relayed() -> bytes:
-        return b"".join([piece async for piece in HEADING.of_pieces(one, front, pieces())])
+        return b"".join([piece async for piece in HEADING.of_pieces(one, front, pieces)])
 
     assert run(relayed) == HEADING.of_whole(one, front, CONTENT)
 
@@ -241,3 +245,47 @@ def test_our_own_mail_is_not_touched() -> None:
     one = consignment(ours=True)
     assert HEADING.front(one) == b""
     assert HEADING.of_whole(one, b"", CONTENT) == CONTENT
+
+
+# Sealed
+
+
+def sealing(tmp_path: Path) -> tuple[Heading, bytes]:
+    """A heading with a key, and the record that publishes it."""
+    path = tmp_path / "key"
+    record = public_record(make_key(path, "rsa")).encode()
+    settings = Settings(hostname=HOST, signing_key=path, signing_domain="mail6m.test")
+    return Heading(settings, Signer(settings, lambda: 1_700_000_000.0)), record
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_relayed_message_is_sealed(tmp_path: Path, size: int) -> None:
+    """As the receiving machine gets it, by dkimpy's word; whole, and in pieces."""
+    heading, record = sealing(tmp_path)
+    found = Authentication(spf="pass", arc="none", results="spf=pass smtp.mailfrom=example.org")
+    one = consignment(UNJUDGED._replace(authentication=found))
+    content = FORGED[0] + CONTENT + b"body  with   spaces \r\n" * 20 + b"\r\n\r\n"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), size):
+            yield content[start : start + size]
+
+    async def relayed() -> bytes:
+        front = heading.front(one)
+        return b"".join([piece async for piece in heading.of_pieces(one, front, pieces)])
+
+    sealed = run(relayed)
+    assert sealed == heading.of_whole(one, heading.front(one), content)
+    fields = sealed.split(b"\r\nReceived:")[0]
+    order = (b"ARC-Seal: i=1", b"ARC-Message-Signature: i=1", b"ARC-Authentication-Results: i=1")
+    places = [fields.index(name) for name in (*order, b"\r\nAuthentication-Results:")]
+    assert places == sorted(places)
+    result, _, why = dkim.arc_verify(sealed, dnsfunc=lambda *_, **__: record)
+    assert result == b"pass", why
+
+
+def test_what_nobody_looked_into_is_not_sealed(tmp_path: Path) -> None:
+    """Our own machines' mail, for one."""
+    heading, _ = sealing(tmp_path)
+    one = consignment()
+    assert heading.of_whole(one, heading.front(one), CONTENT).startswith(b"Received:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -275,8 +276,8 @@ class Courier:
     ) -> None:
         session.begin_content()
         try:
-            pieces = consignment.pieces(self._reader)
-            async for piece in self._heading.of_pieces(consignment, front, pieces):
+            reading = partial(consignment.pieces, self._reader)
+            async for piece in self._heading.of_pieces(consignment, front, reading):
                 session.dialogue.content(piece)
                 session.flush()
                 session.wait()

@@ -76,6 +76,7 @@ class Queue:
         servers: Servers,
         routes: Routes,
         reader: Reader,
+        heading: Heading,
         journal: Journal,
         clock: Callable[[], datetime],
         name: str,
@@ -90,7 +91,7 @@ class Queue:
         self._journal = journal
         self._clock = clock
         self._name = name
-        self._heading = Heading(settings)
+        self._heading = heading
         self._report: Report | None = None
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
