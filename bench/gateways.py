@@ -97,13 +97,15 @@ class Mail6M:
     def settle(self) -> None:
         """Wait until the queue is empty, and all that came can be searched for."""
         _wait_until(lambda: self.ask("queue", "list") == [], "Mail6M's queue is not empty")
-        _wait_until(lambda: self._unindexed() == 0, "Mail6M's index is behind")
+        _wait_until(
+            lambda: self.metric("mail6m_unindexed_messages") == 0, "Mail6M's index is behind"
+        )
 
-    def _unindexed(self) -> float:
-        """Messages that no search finds yet."""
+    def metric(self, name: str) -> float:
+        """What ``/metrics`` says now of one figure, named with its labels; 0 if there is none."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=60) as answer:
             text = answer.read().decode()
-        return float(text.rpartition("\nmail6m_unindexed_messages ")[2].partition("\n")[0])
+        return float(text.rpartition(f"\n{name} ")[2].partition("\n")[0] if name in text else 0)
 
     def _customer(self) -> int:
         """The number of the one customer, who is added when the archive is new."""

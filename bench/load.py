@@ -159,12 +159,17 @@ def attachment(path: Path, size: int) -> Path:
     return path
 
 
+_PACKAGES = {"rspamd": "rspamd", "spamd": "spamd"}
+"""Where programs come from that are not Postfix's."""
+
+
 def require_programs(*names: str) -> None:
-    """Raise `BenchError`, naming the Debian package, when a program of Postfix's is missing."""
+    """Raise `BenchError`, naming the Debian package, when a program is missing."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
     missing = [name for name in names if shutil.which(name, path=path) is None]
     if missing:
-        raise BenchError(f"{', '.join(missing)} missing: install Debian's postfix package")
+        packages = sorted({_PACKAGES.get(name, "postfix") for name in missing})
+        raise BenchError(f"{', '.join(missing)} missing: apt-get install {' '.join(packages)}")
     os.environ["PATH"] = path
 
 

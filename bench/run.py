@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.antispam import antispam
 from bench.archive import archive
 from bench.authentication import authentication
 from bench.console import console
@@ -31,6 +32,7 @@ PARTS: dict[str, Part] = {
     "ratio": compare,
     "memory": lambda root, _: memory(root),
     "idle": lambda root, _: idle(root),
+    "antispam": antispam,
     "authentication": authentication,
     "archive": archive,
     "search": search,

@@ -14,15 +14,15 @@ from typing import NamedTuple
 import psycopg2
 import pytest
 
+from bench.scanners import GTUBE, Daemon, Rspamd, Spamd, running
 from mail6m.content import Budget, Content
 from mail6m.guard.scanner import Report, ScanFailure, Scanner
 from mail6m.guard.scanners import check, scanners
 from mail6m.model import Client, Envelope, Recipient
 from mail6m.settings import Settings, SettingsError
 from mail6m.storage.embedded import Embedded
-from tests.harness import LOOPBACK, Server, free_ports, new_place
+from tests.harness import LOOPBACK, Server, free_ports, new_place, require
 from tests.reactor_thread import run, the_reactor
-from tests.scanners import GTUBE, Daemon, Rspamd, Spamd, running
 from tests.scripted_peer import Mail, Peer
 
 PATIENCE = 30.0
@@ -84,6 +84,7 @@ def letter(sender: str, body: bytes) -> bytes:
 @pytest.fixture(scope="module", params=[Rspamd, Spamd], ids=["rspamd", "spamd"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """One for each scanner."""
+    require(request.param.__name__.lower(), request.param.__name__.lower())
     with new_place() as place, running(request.param, place / "scanner") as scanner:
         options = (*scanner.options, "--scan-timeout", str(LIMIT))
         with Server(place, *options) as server, Peer({}) as peer:

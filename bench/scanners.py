@@ -11,12 +11,14 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.harness import LOOPBACK, HarnessError, free_ports, require
+from bench.load import BenchError, free_ports, require_programs
 
 START_SECONDS = 60.0
+LOOPBACK = "127.0.0.1"
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 _RSPAMD = """
@@ -56,13 +58,13 @@ skip_rbl_checks 1
 """
 
 
-class Daemon:
+class Daemon(ABC):
     """A scanner in a process of its own, which may be killed and started again at its port."""
 
-    def __init__(self, place: Path, port: int, command: list[str]) -> None:
+    def __init__(self, place: Path) -> None:
         self.place = place
-        self.port = port
-        self._command = command
+        self.port = free_ports(1)[0]
+        self._command: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,7 +74,7 @@ class Daemon:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Raises `HarnessError`."""
+        """Start it, and wait until it answers. Raises `BenchError`."""
         with (self.place / "said").open("ab") as said:
             self._process = subprocess.Popen(
                 self._command, stdout=said, stderr=said, start_new_session=True
@@ -81,7 +83,7 @@ class Daemon:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said_ = (self.place / "said").read_text(errors="replace")
-                raise HarnessError(
+                raise BenchError(
                     f"{self._command[0]} does not answer:\n{said_[-2000:]}{self.log[-2000:]}"
                 )
             time.sleep(0.05)
@@ -104,32 +106,36 @@ class Daemon:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
+    @property
+    @abstractmethod
+    def options(self) -> tuple[str, ...]:
+        """What Mail6M is told of it."""
+
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it answers."""
 
 
 class Rspamd(Daemon):
     """rspamd with its own rules, a classifier that learns, and no network."""
 
-    password = "secret of the controller"
+    password = "of the controller"  # noqa: S105 - of one that lives for seconds
 
     def __init__(self, place: Path) -> None:
-        program = require("rspamd", "rspamd")
-        port, self.controller = free_ports(2)
+        super().__init__(place)
+        require_programs("rspamd")
+        [self.controller] = free_ports(1)
         (place / "suffixes").write_text("com\norg\ntest\nfr\nnet\n")
         (place / "rspamd.conf").write_text(
             _RSPAMD.format(
                 place=place,
                 loopback=LOOPBACK,
-                port=port,
+                port=self.port,
                 controller=self.controller,
                 password=self.password,
             )
         )
-        place.chmod(0o777)
-        super().__init__(
-            place, port, [program, "-f", "-i", "-u", "root", "-c", f"{place}/rspamd.conf"]
-        )
+        self._command = ["rspamd", "-f", "-i", "-u", "root", "-c", f"{place}/rspamd.conf"]
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -155,22 +161,20 @@ class Spamd(Daemon):
     """spamd with the rules that Debian ships, a classifier that learns, and no network."""
 
     def __init__(self, place: Path) -> None:
-        program = require("spamd", "spamd")
-        [port] = free_ports(1)
+        super().__init__(place)
+        require_programs("spamd")
         site = place / "site"
         site.mkdir()
         plugins = [f"loadplugin Mail::SpamAssassin::Plugin::{name}" for name in _SPAMD_PLUGINS]
         (site / "init.pre").write_text("\n".join(plugins))
         (site / "local.cf").write_text(_SPAMD.format(place=place))
-        place.chmod(0o777)
-        command = [
-            *(program, "--local", "--nouser-config", "--allow-tell", "--listen"),
-            *(f"{LOOPBACK}:{port}", f"--siteconfigpath={site}"),
+        self._command = [
+            *("spamd", "--local", "--nouser-config", "--allow-tell", "--listen"),
+            *(f"{LOOPBACK}:{self.port}", f"--siteconfigpath={site}"),
             *("--configpath=/usr/share/spamassassin", f"--helper-home-dir={place}"),
             *("--max-children=2", "--min-children=1", "--min-spare=1", "--max-spare=1"),
             *("--username=nobody", f"--syslog={place}/log", f"--pidfile={place}/pid"),
         ]
-        super().__init__(place, port, command)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -191,7 +195,8 @@ def running(kind: type[Daemon], place: Path) -> Iterator[Daemon]:
     """A scanner that works in a place of its own."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    daemon = kind(place)  # type: ignore[call-arg]
+    place.chmod(0o777)  # some of its processes have accounts of their own
+    daemon = kind(place)
     try:
         daemon.start()
         yield daemon
