@@ -14,7 +14,9 @@ import psycopg2
 import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
+from mail6m.model import Judgement
 from mail6m.shelves.disc.names import new_serial
+from mail6m.storage.judgements import encode
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
 from tests.scripted_peer import Mail, Peer
@@ -109,6 +111,18 @@ class Stage:
         self.sql(
             "UPDATE shelf_count SET day = day - 40 * (1 - shelf) - 1 WHERE customer_id = %s",
             (company.number,),
+        )
+
+    def judge(self, company: Company, subject: str, judgement: Judgement) -> None:
+        """The guard has found this out about messages that are in the cabinet."""
+        self.index(company)
+        row = (judgement.spam, encode(judgement), company.number, subject)
+        self.sql(
+            "WITH judged AS (UPDATE message SET spam = %s, judgement = %s"
+            " WHERE customer_id = %s AND subject = %s RETURNING *)"
+            " UPDATE search_entry e SET spam = j.spam IS TRUE FROM judged j"
+            " WHERE e.customer_id = j.customer_id AND e.message_id = j.message_id",
+            row,
         )
 
     def archivist(self, company: Company) -> None:

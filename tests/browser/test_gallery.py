@@ -22,9 +22,10 @@ import pytest
 from playwright.sync_api import Browser, Response
 
 import mail6m.web
+from mail6m.model import Authentication, Judgement, Scan, Signature
 from mail6m.web.routes import Access, Route, routes_of
 from tests.browser.judges import Axe, HtmlJudge, install
-from tests.browser.letters import HOSTILE, LONG, SECRET, ordinary
+from tests.browser.letters import HOSTILE, LONG, SECRET, brochure, ordinary
 from tests.browser.stage import PASSWORD, Company, Stage, Window, turn_on_second_factor, windows
 from tests.harness import free_ports
 
@@ -79,6 +80,27 @@ class Scene:
     """The page of the console that it shows; empty for one that answers an act or a mistake."""
     who: str
     reach: Reach
+
+
+_SPF = Authentication("pass", "yorksaw.com", arc="none", dmarc="none", author="yorksaw.com")
+JUDGED = {
+    "Votre facture": Judgement(
+        Scan.DONE, 16.4, 15.0, ("GTUBE", "RCVD_COUNT_ZERO", "FROM_HAS_DN", "TO_MATCH_ENVRCPT_ALL"),
+        True, unconfirmed="att.net",
+        authentication=Authentication(
+            "softfail", "worldnet.att.net", (Signature("fail", "worldnet.att.net", "s1"),), "fail",
+            "fail", "reject", "worldnet.att.net",
+        ),
+    ),
+    "Re: réunion du 13": Judgement(
+        Scan.DONE, -0.4, 15.0, ("R_SPF_ALLOW",), False,
+        authentication=_SPF._replace(signatures=(Signature("pass", "yorksaw.com", "s1"),)),
+    ),
+    "Garage": Judgement(Scan.SPARED, spam=False, authentication=_SPF),
+    "Blague du jour": Judgement(Scan.DONE, 3.0, 15.0, (), True, corrected=True),
+    "Bonjour de l'Ardèche": Judgement(Scan.MISSED),
+}  # fmt: skip
+"""What the guard has made of some of the brochure's messages."""
 
 
 def at(path: str) -> Reach:
@@ -175,6 +197,13 @@ SCENES = [
     Scene("details-plusieurs", "", "administrator", details(LONG, HOSTILE)),
     Scene("details-lecteur", "", "reader", details("Notes de frais.")),
     Scene("details-en-anglais", "", "english", details("Notes de frais.")),
+    Scene("details-juges", "", "wary", details(*JUDGED)),
+    Scene("details-juges-en-anglais", "", "wary english", details(*JUDGED)),
+    Scene("meuble-spams", "", "wary", at("/meuble?afficher=spam")),
+    Scene("meuble-sans-spams", "", "wary", at("/meuble?afficher=legitimes")),
+    Scene("meuble-aucun-spam", "", "hoarder", at("/meuble?afficher=spam")),
+    Scene("meuble-marque", "", "wary", chosen("C'est un spam", "Re: réunion du 13")),
+    Scene("legitimes", "/legitimes", "wary", chosen("Ce n'est pas un spam", "Votre facture")),
     # Recherche
     Scene("recherche", "/recherche", "administrator", at("/recherche")),
     Scene("recherche-trouve", "", "administrator", at("/recherche?sender=belga.com&subject=cafe")),
@@ -307,6 +336,10 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.files(hoarder)
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
+    wary = stage.company("Mefiant", "mefiant.test")
+    stage.send(brochure(wary.domain))
+    for subject, judgement in JUDGED.items():
+        stage.judge(wary, subject, judgement)
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -322,6 +355,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "hoarder english": open_window(hoarder.email, locale="en-GB"),
             "halfway": open_window(),
             "waiting": open_window(waiting.email),
+            "wary": open_window(wary.email),
+            "wary english": open_window(wary.email, locale="en-GB"),
             "waiting reader": open_window(stage.reader(waiting)),
         }
         for name in ("patient", "hoarder", "hoarder english"):
