@@ -25,6 +25,8 @@ COMPANY = 0.05
 BUSY = 1.0
 """Seconds after a message in which others may follow."""
 _WORDS = {state: state.name.lower() for state in State} | {State.QUEUED: "deferred"}
+REASONS = ("sessions", "connections", "messages", "recipients", "early", "listed")
+"""Why clients are turned away."""
 _DELAYS = (0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 
 
@@ -46,6 +48,9 @@ class Journal:
         self._refused: Counter[int] = Counter()
         self._outcomes: Counter[State] = Counter()
         self._scans: Counter[Scan] = Counter()
+        self._turned_away: Counter[str] = Counter()
+        self._paused = 0
+        self._silent_lists: Counter[str] = Counter()
         self._delays = [0] * (len(_DELAYS) + 1)
         self._delay_sum = 0.0
         self.registry.register(self)
@@ -63,6 +68,11 @@ class Journal:
         self.sessions = Gauge("mail6m_smtp_sessions", "SMTP sessions open", registry=self.registry)
         self.memory = Gauge(
             "mail6m_content_memory_bytes", "Memory that contents take", registry=self.registry
+        )
+        self.known_clients = Gauge(
+            "mail6m_known_clients",
+            "Clients whose banner is not held back",
+            registry=self.registry,
         )
         self.errands = Gauge(
             "mail6m_errands",
@@ -105,6 +115,22 @@ class Journal:
         """A message was refused when it had ended."""
         self._refused[reply.code] += 1
         self._say(f"- refused from=<{sender}> client={client}: {reply}")
+
+    def turned_away(self, reason: str, line: str) -> None:
+        """A client was refused something, for one of `REASONS`; ``line`` may be empty."""
+        self._turned_away[reason] += 1
+        if line:
+            self._say(line)
+
+    def paused(self) -> None:
+        """A client's banner is held back."""
+        self._paused += 1
+
+    def silent_list(self, zone: str, line: str) -> None:
+        """A DNS list of clients has not served us; ``line`` may be empty."""
+        self._silent_lists[zone] += 1
+        if line:
+            self._say(line)
 
     def _say(self, line: str) -> None:
         self._lines.append(line)
@@ -155,6 +181,7 @@ class Journal:
         for scan, count in self._scans.items():
             scans.add_metric([scan], count)
         yield scans
+        yield from self._collect_clients()
         outcomes = CounterMetricFamily(
             "mail6m_delivery_outcomes", "Attempts to relay, by what came of them", labels=["state"]
         )
@@ -162,6 +189,23 @@ class Journal:
             outcomes.add_metric([state.name.lower()], self._outcomes[state])
         yield outcomes
         yield self._delay_histogram()
+
+    def _collect_clients(self) -> Iterator[Metric]:
+        turned_away = CounterMetricFamily(
+            "mail6m_clients_turned_away", "What clients were refused", labels=["reason"]
+        )
+        for reason in REASONS:
+            turned_away.add_metric([reason], self._turned_away[reason])
+        yield turned_away
+        yield CounterMetricFamily(
+            "mail6m_clients_paused", "Banners that were held back", self._paused
+        )
+        silent = CounterMetricFamily(
+            "mail6m_dnsbl_failures", "Questions that a DNS list did not answer", labels=["zone"]
+        )
+        for zone, count in self._silent_lists.items():
+            silent.add_metric([zone], count)
+        yield silent
 
     def _delay_histogram(self) -> HistogramMetricFamily:
         total, buckets = 0, []

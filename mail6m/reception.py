@@ -13,6 +13,7 @@ from mail6m.content import Budget, Content
 from mail6m.dialogue.address import domain_of
 from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.directory import Directory
+from mail6m.guard.clients import Clients
 from mail6m.intake import Intake, Receipt, Rejected
 from mail6m.journal import Journal
 from mail6m.model import Client, Envelope, Recipient, Reply, id_text
@@ -39,6 +40,7 @@ class Reception:
         journal: Journal,
         budget: Budget,
         names: ClientNames,
+        clients: Clients,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -47,20 +49,34 @@ class Reception:
         self._journal = journal
         self._budget = budget
         self._names = names
+        self._clients = clients
         self._spool = settings.data / "spool"
         self._free = 0
         self._measured_at = float("-inf")
 
-    def meet(self, address: str) -> None:
+    def meet(self, address: str) -> Reply | None:
         """See `mail6m.smtp.Admission`."""
-        self._names.look(address)
+        refusal = self._clients.meet(address)
+        if refusal is None:
+            self._names.look(address)
+        return refusal
+
+    def pause(self, address: str) -> float:
+        """See `mail6m.smtp.Admission`."""
+        return self._clients.pause(address)
+
+    def turned_away(self, address: str, reason: str, reply: Reply) -> None:
+        """See `mail6m.smtp.Admission`."""
+        self._clients.turned_away(address, reason, reply)
 
     def name_of(self, address: str) -> str:
         """See `mail6m.smtp.Admission`."""
         return self._names.known(address)
 
-    def admits(self, size: int) -> Reply | None:
-        """See `mail6m.smtp.Admission`: is there room?"""
+    def admits(self, address: str, size: int) -> Reply | None:
+        """See `mail6m.smtp.Admission`: does it bring too many, and is there room?"""
+        if (refusal := self._clients.message(address)) is not None:
+            return refusal
         now = self._clock.seconds()
         if now - self._measured_at > 1.0:
             self._measured_at = now
@@ -75,9 +91,12 @@ class Reception:
             return 0
         return room.f_bavail * room.f_frsize
 
-    def knows(self, address: str) -> bool:
+    def at_once(self, recipient: str, address: str) -> Reply | None:
         """See `mail6m.smtp.Admission`."""
-        return self._directory.known(domain_of(address)) is not None
+        if (refusal := self._clients.recipient(address)) is not None:
+            return refusal
+        known = self._directory.known(domain_of(recipient)) is not None
+        return RECIPIENT_OK if known and self._clients.cleared(address) else None
 
     async def verdict(self, recipient: Recipient, client: Client) -> Reply:
         """See `mail6m.smtp.Admission`."""
@@ -85,7 +104,11 @@ class Reception:
             owner = await self._directory.owner(recipient.address)
         except Unavailable:
             return _LATER
-        return RECIPIENT_OK if owner is not None else _NOT_HERE
+        if owner is None:
+            return _NOT_HERE
+        if _is_postmaster(recipient.address):  # who is refused by mistake can say so to somebody
+            return RECIPIENT_OK
+        return await self._clients.listed(client.address) or RECIPIENT_OK
 
     def content(self) -> Content:
         """See `mail6m.smtp.Admission`."""
@@ -94,8 +117,12 @@ class Reception:
     def accept(self, envelope: Envelope, content: Content) -> Deferred[Reply]:
         """See `mail6m.smtp.Admission`."""
         return self._intake.accept(envelope, content).addCallbacks(
-            _archived, self._rejected, errbackArgs=(envelope,)
+            self._archived, self._rejected, callbackArgs=(envelope,), errbackArgs=(envelope,)
         )
+
+    def _archived(self, receipt: Receipt, envelope: Envelope) -> Reply:
+        self._clients.behaved(envelope.client.address)
+        return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")
 
     def _rejected(self, failure: Failure, envelope: Envelope) -> Reply:
         error = failure.value
@@ -105,5 +132,6 @@ class Reception:
         return error.reply
 
 
-def _archived(receipt: Receipt) -> Reply:
-    return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")
+def _is_postmaster(address: str) -> bool:
+    """RFC 5321, 4.5.1."""
+    return (address.rpartition("@")[0] or address).lower() == "postmaster"

@@ -99,6 +99,18 @@ class Settings:
     """Octets a second that content must come at, over the first minute and every one after it."""
     banner_delay: float = 0.0
     """How long the banner is held back, to see who speaks first."""
+    banner_known_for: float = 2_592_000.0
+    """Who has waited for it and then brought a message need not wait again for so long."""
+    rate_connections: int = 0
+    """Connections a minute from one client, an IPv4 address or an IPv6 /64; 0: no limit."""
+    rate_messages: int = 0
+    """Messages a minute from one client; 0: no limit."""
+    rate_recipients: int = 0
+    """Recipients a minute from one client; 0: no limit."""
+    dnsbl: tuple[str, ...] = ()
+    """DNS lists of clients, ``ZONE[=VALUE][*WEIGHT]``."""
+    dnsbl_threshold: int = 3
+    """A client whose lists weigh so much together may bring nothing."""
 
     memory_budget: int = 48_000_000
     """What all message contents together may take in memory; beyond it they go to a file."""

@@ -34,8 +34,9 @@ from zope.interface import implementer
 from mail6m.content import Content
 from mail6m.dialogue import client as sending
 from mail6m.dialogue import server as receiving
-from mail6m.dialogue.server import RECIPIENT_OK, SENDER_OK, ServerDialogue, State
+from mail6m.dialogue.server import SENDER_OK, ServerDialogue, State
 from mail6m.model import Client, Envelope, Recipient, Reply
+from mail6m.networks import client_of
 from mail6m.settings import Settings
 from mail6m.turn import Turn
 
@@ -43,6 +44,8 @@ RELAY_PATIENCE = 0.012
 """Seconds that what a receiving machine has said may wait while clients are talking."""
 _LATER = Reply(451, "4.3.0", "Try again later")
 _CLOSING = Reply(421, "4.3.2", "Closing down, try again later")
+_TOO_MANY = Reply(421, "4.3.2", "Too many sessions, try again later")
+_TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "Too many sessions from your address, try again later")
 _MOST_PENDING = 65_536
 """Octets received and not looked at yet, beyond which a client is made to wait."""
 _RATE_WINDOW = 60.0
@@ -56,17 +59,23 @@ _CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
 class Admission(Interface):
     """What the door asks of those who decide."""
 
-    def meet(self, address: str) -> None:
-        """A client has come from there."""
+    def meet(self, address: str) -> Reply | None:
+        """A client has come from there. None, or why it has to go at once."""
+
+    def pause(self, address: str) -> float:
+        """Seconds that its banner is held back, to see whether it speaks first."""
+
+    def turned_away(self, address: str, reason: str, reply: Reply) -> None:
+        """The door itself has sent that client away, for ``sessions`` or ``early``."""
 
     def name_of(self, address: str) -> str:
         """The name of the client at that address, as far as it is known."""
 
-    def admits(self, size: int) -> Reply | None:
-        """None, or why no message of that size can be taken now."""
+    def admits(self, address: str, size: int) -> Reply | None:
+        """None, or why no message of that size can be taken from that client now."""
 
-    def knows(self, address: str) -> bool:
-        """This address is certainly a customer's: nothing needs to be asked."""
+    def at_once(self, recipient: str, address: str) -> Reply | None:
+        """The answer to a client's RCPT, if nothing needs to be asked for it."""
 
     def verdict(self, recipient: Recipient, client: Client) -> Coroutine[Any, Any, Reply]:
         """250 for a recipient of a customer's, else why not."""
@@ -106,13 +115,12 @@ class SmtpServer(Protocol):
     def connectionMade(self) -> None:  # noqa: D102
         factory = self.factory
         self._address = getattr(self.transport.getPeer(), "host", None) or "local"
-        self._admission.meet(self._address)
         self.transport.bufferSize = _COMMANDS
-        if (refusal := factory.admit(self, self._address)) is not None:
+        refusal = factory.admit(self, self._address) or self._admission.meet(self._address)
+        if refusal is not None:
             self._dialogue.shut_down(refusal)
             self._turn.hear(self)
-        elif factory.settings.banner_delay > 0:
-            delay = factory.settings.banner_delay
+        elif (delay := self._admission.pause(self._address)) > 0:
             self._greeting = factory.clock.callLater(delay, self._greet)
         else:
             self._greet()
@@ -121,7 +129,8 @@ class SmtpServer(Protocol):
         self._greeting = None
         if early := _already_said(self.transport):
             self._dialogue.receive_data(early)
-        self._dialogue.greet()
+        if (refusal := self._dialogue.greet()) is not None:
+            self._admission.turned_away(self._address, "early", refusal)
         self._turn.hear(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102
@@ -183,12 +192,13 @@ class SmtpServer(Protocol):
         self._turn.hear(self)
 
     def _on_sender(self, event: receiving.SenderOffered) -> None:
-        refusal = self._admission.admits(event.size)
+        refusal = self._admission.admits(self._address, event.size)
         self._dialogue.answer(SENDER_OK if refusal is None else refusal)
 
     def _on_recipient(self, event: receiving.RecipientOffered) -> None:
-        if self._admission.knows(event.recipient.address):
-            self._dialogue.answer(RECIPIENT_OK)
+        reply = self._admission.at_once(event.recipient.address, self._address)
+        if reply is not None:
+            self._dialogue.answer(reply)
         else:
             self._wait_for(self._admission.verdict(event.recipient, self._client()))
 
@@ -359,7 +369,7 @@ class SmtpServerFactory(ServerFactory):
         self.tls = tls
         self.sessions: set[SmtpServer] = set()
         self.stopping = False
-        self._by_address: Counter[str] = Counter()
+        self._by_client: Counter[str] = Counter()
         self._limits = receiving.Limits(
             message_size=settings.max_message_size,
             recipients=settings.max_recipients,
@@ -390,21 +400,26 @@ class SmtpServerFactory(ServerFactory):
     def admit(self, session: SmtpServer, address: str) -> Reply | None:
         """Count a session in; or say why there are too many."""
         self.sessions.add(session)
-        self._by_address[address] += 1
+        client = client_of(address)
+        self._by_client[client] += 1
         if self.stopping:
             return _CLOSING
         if len(self.sessions) > self.settings.sessions:
-            return Reply(421, "4.3.2", "Too many sessions, try again later")
-        if self._by_address[address] > self.settings.sessions_per_address:
-            return Reply(421, "4.7.0", "Too many sessions from your address, try again later")
-        return None
+            refusal = _TOO_MANY
+        elif self._by_client[client] > self.settings.sessions_per_address:
+            refusal = _TOO_MANY_OF_YOURS
+        else:
+            return None
+        self.admission.turned_away(address, "sessions", refusal)
+        return refusal
 
     def gone(self, session: SmtpServer, address: str) -> None:
         """Count a session out."""
         self.sessions.discard(session)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        client = client_of(address)
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
         if not self.sessions:
             waiting, self._idle = self._idle, []
             for deferred in waiting:

@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
@@ -48,6 +48,9 @@ from mail6m.guard.rules import RuleBook
 from mail6m.guard.scanners import check as check_scanner
 from mail6m.guard.scanners import scanners
 from mail6m.intake import Accepted, Intake, Judging, Outgoing
+from mail6m.guard.blocklists import read_entry
+from mail6m.guard.clients import Clients
+from mail6m.guard.known import KnownClients
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
@@ -75,6 +78,7 @@ from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
+from mail6m.storage.clients import KnownClientsTable
 from mail6m.storage.closings import Closings
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
@@ -108,6 +112,7 @@ _LISTS = {
     "trusted_proxy": "a network",
     "dns": "an address",
     "internal": "a network",
+    "dnsbl": "ZONE[=VALUE][*WEIGHT]",
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
@@ -176,8 +181,12 @@ class Options(usage.Options):
         self["dns"].append(resolver)
 
     def opt_internal(self, network: str) -> None:
-        """Address or network of our own, whose mail is not authenticated; several times."""
+        """Address or network of our own, trusted and not held up; may be given several times."""
         self["internal"].append(network)
+
+    def opt_dnsbl(self, entry: str) -> None:
+        """ZONE[=VALUE][*WEIGHT], a DNS list of clients; may be given several times."""
+        self["dnsbl"].append(entry)
 
     def postOptions(self) -> None:
         """Check everything before anything starts."""
@@ -244,6 +253,8 @@ _RANGES = (
     ("max_message_size", 1_024, 1 << 40),
     ("max_line", 1_000, 65_536),
     ("disc_capacity", 100_000, 1 << 40),
+    ("dnsbl_threshold", 1, 1_000),
+    ("banner_known_for", 0, 31_536_000),
 )
 
 
@@ -272,6 +283,11 @@ def check(settings: Settings) -> Settings:
         except ValueError as error:
             raise SettingsError(f"--dns {resolver}: ADDRESS or ADDRESS:PORT is needed") from error
     _check_networks(settings)
+    for entry in settings.dnsbl:
+        try:
+            read_entry(entry)
+        except ValueError as error:
+            raise SettingsError(f"--dnsbl {entry}: {error}") from error
     if settings.authentication not in ("on", "off"):
         raise SettingsError(f"--authentication {settings.authentication}: on or off")
     if settings.signing_key is not None:
@@ -585,6 +601,16 @@ class Mail6M(Service):
         own_mail = foundation.own_mail(intake, self._budget)
         reports = foundation.reports(own_mail)
         resolver = createResolver()
+        self._known_clients = KnownClients(
+            reactor,
+            KnownClientsTable(foundation.console_pool),
+            settings.banner_known_for,
+            _now,
+        )
+        names = nameservers([read_host(one) for one in settings.dns])
+        clients = Clients(reactor, settings, Resolver(reactor, names), self._known_clients, journal)
+        if settings.banner_delay > 0:
+            await self._known_clients.look()  # or everybody would be held up after a restart
         reception = Reception(
             reactor,
             settings,
@@ -593,6 +619,7 @@ class Mail6M(Service):
             journal,
             self._budget,
             ClientNames(reactor, resolver),
+            clients,
         )
         self._factory = SmtpServerFactory(
             reactor, foundation.turn, settings, reception, cast(Any, certificates or (lambda: None))
@@ -617,6 +644,8 @@ class Mail6M(Service):
         foundation.indexer.start(journal.busy)
         foundation.overflow.start(journal.busy)
         foundation.exporter.start(journal.busy)
+        if settings.banner_delay > 0:
+            self._known_clients.start(journal.busy)
         self._up = True
         _settle_in()
         self.log.info(
@@ -740,6 +769,7 @@ class Mail6M(Service):
         journal = self._journal
         journal.sessions.set(len(self._factory.sessions))
         journal.memory.set(self._budget.used)
+        journal.known_clients.set(len(self._known_clients))
         try:
             queued, oldest, _ = await self._foundation.deliveries.length()
             journal.unindexed.set(await self._foundation.catalogue.waiting())
@@ -754,6 +784,12 @@ class Mail6M(Service):
         """Stop accepting, finish the commit in hand, say 421, give the queue back."""
         super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
+
+    async def _write_down(self) -> None:
+        """What others, or the next to start, have to know."""
+        await gatherResults(
+            [ensureDeferred(self._queue.stop()), ensureDeferred(self._known_clients.close())]
+        )
 
     async def _stop(self) -> None:
         if not self._up:
@@ -771,7 +807,7 @@ class Mail6M(Service):
             await cast(Any, port.stopListening())
         # Together less than the 10 s that the contract allows.
         await _at_most(self._reactor, 3.0, self._factory.shut_down())
-        await _at_most(self._reactor, 1.5, ensureDeferred(self._queue.stop()))
+        await _at_most(self._reactor, 1.5, ensureDeferred(self._write_down()))
         for loop in (self._care, self._calendar):
             if loop.running:
                 loop.stop()

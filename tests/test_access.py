@@ -19,7 +19,7 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThreadPool
 
 from mail6m.access import brake, factor
-from mail6m.access.brake import LIMITS, TooManyFailures, guesses, network
+from mail6m.access.brake import LIMITS, TooManyFailures, guesses
 from mail6m.access.passwords import LEAST, Passwords, too_weak
 from mail6m.access.security import NotNow, Security
 from mail6m.access.signin import SignIn, WrongCode, WrongPassword, new_token, token_hash
@@ -472,23 +472,6 @@ def test_what_was_counted_long_ago_is_swept_out(door: Door) -> None:
     door.enter(door.customer(), client=THERE)
     keys = [bytes(key) for [key] in door.ask("SELECT key FROM throttle")]
     assert not {one.key for one in guesses("stranger@example.org", HERE)} & set(keys)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
-        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("::ffff:192.0.2.1", "192.0.2.1", True),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("fe80::1%eth0", "fe80::2%eth0", True),
-        ("", "", True),
-    ],
-)
-def test_whom_an_address_belongs_to(one: str, other: str, same: bool) -> None:
-    """Who has one IPv6 address has all of its /64; IPv4 is IPv4 on whatever socket."""
-    assert (network(one) == network(other)) is same
 
 
 def test_neighbours_in_ipv6_are_braked_together(door: Door) -> None:

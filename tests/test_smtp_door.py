@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from mail6m.content import Budget, Content
 from mail6m.dialogue import client as sending
 from mail6m.dialogue.client import ClientDialogue, Transfer
+from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.model import Client, Envelope, Recipient, Reply, TlsPolicy
 from mail6m.settings import Settings
 from mail6m.smtp import RELAY_PATIENCE, BehindProxy, SmtpClient, SmtpServerFactory
@@ -42,23 +43,32 @@ class FakeAdmission:
 
     def __init__(self, spool: Path) -> None:
         self.refusal: Reply | None = None
+        self.delay = 0.0
+        self.unwelcome: dict[str, Reply] = {}
+        self.turned_aside: list[tuple[str, str, int]] = []
         self.spool = spool
         self.threshold = 1_000_000
         self.budget = Budget(100_000_000)
         self.messages: list[tuple[Envelope, bytes]] = []
         self.questions: list[Deferred[Reply]] = []
 
-    def meet(self, address: str) -> None:
-        """Nobody asks for names here."""
+    def meet(self, address: str) -> Reply | None:
+        return self.unwelcome.get(address)
+
+    def pause(self, address: str) -> float:
+        return self.delay
+
+    def turned_away(self, address: str, reason: str, reply: Reply) -> None:
+        self.turned_aside.append((address, reason, reply.code))
 
     def name_of(self, address: str) -> str:
         return ""
 
-    def admits(self, size: int) -> Reply | None:
+    def admits(self, address: str, size: int) -> Reply | None:
         return self.refusal
 
-    def knows(self, address: str) -> bool:
-        return address.endswith("@mondomaine.fr")
+    def at_once(self, recipient: str, address: str) -> Reply | None:
+        return RECIPIENT_OK if recipient.endswith("@mondomaine.fr") else None
 
     async def verdict(self, recipient: Recipient, client: Client) -> Reply:
         return await self._ask()
@@ -128,9 +138,10 @@ class Visit:
 class Door:
     """A factory on a clock by hand."""
 
-    def __init__(self, spool: Path, **settings: Any) -> None:
+    def __init__(self, spool: Path, *, delay: float = 0.0, **settings: Any) -> None:
         self.clock = Clock()
         self.admission = FakeAdmission(spool)
+        self.admission.delay = delay
         self.factory = SmtpServerFactory(
             self.clock,
             Turn(self.clock),
@@ -339,17 +350,47 @@ def test_sessions_of_one_address(tmp_path: Path) -> None:
     first = door.visit()
     assert door.visit().hears("220")
     assert door.visit().hears("421 4.7.0 Too many sessions from your address")
+    assert door.admission.turned_aside == [("192.0.2.1", "sessions", 421)]
     assert door.visit("192.0.2.2").hears("220")
     first.hang_up()
     assert door.visit().hears("220")
+
+
+def test_sessions_of_one_ipv6_network(tmp_path: Path) -> None:
+    """Who has a /64 has 2^64 addresses, and the sessions of one client."""
+    door = Door(tmp_path, sessions_per_address=2)
+    first = door.visit("2001:db8:1:2::1")
+    assert door.visit("2001:db8:1:2::2").hears("220")
+    assert door.visit("2001:db8:1:2:ffff::3").hears("421 4.7.0 Too many sessions")
+    assert door.visit("2001:db8:1:3::1").hears("220")
+    first.hang_up()
+    assert door.visit("2001:db8:1:2::4").hears("220")
+
+
+def test_a_client_that_is_not_welcome(door: Door) -> None:
+    """What `Admission.meet` says stands in the banner's place, and the session is over."""
+    door.admission.unwelcome["192.0.2.1"] = Reply(421, "4.7.0", "Too many connections")
+    visit = door.visit()
+    assert visit.hears("421 4.7.0 Too many connections")
+    assert not visit.inside
+    assert not door.factory.sessions
+    assert door.visit("192.0.2.2").hears("220")
+
+
+def test_an_answer_at_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipient may be refused without a question."""
+    later = Reply(450, "4.7.1", "Too many recipients")
+    monkeypatch.setattr(door.admission, "at_once", lambda recipient, address: later)
+    visit = door.guest(BEGUN)
+    assert visit.hears("250", "450 4.7.1 Too many recipients", "554")
 
 
 # Who speaks first
 
 
 def test_the_banner_is_held_back(tmp_path: Path) -> None:
-    """With `banner_delay`, a client that waits for its turn is greeted after that time."""
-    door = Door(tmp_path, banner_delay=5.0)
+    """When it is held back, a client that waits for its turn is greeted after that time."""
+    door = Door(tmp_path, delay=5.0)
     visit = door.visit()
     door.wait(4)
     assert visit.hears()
@@ -359,18 +400,19 @@ def test_the_banner_is_held_back(tmp_path: Path) -> None:
 
 def test_a_client_that_speaks_before_the_banner(tmp_path: Path) -> None:
     """It is turned away with a 554, and nothing that it said is obeyed."""
-    door = Door(tmp_path, banner_delay=5.0)
+    door = Door(tmp_path, delay=5.0)
     visit = door.visit()
     visit.say(EHLO + SENT)
     door.wait(5)
     assert visit.hears("554 You spoke before the banner")
     assert not visit.inside
     assert not door.admission.messages
+    assert door.admission.turned_aside == [("192.0.2.1", "early", 554)]
 
 
 def test_a_flood_before_the_banner(tmp_path: Path) -> None:
     """What comes before the banner is not gathered in memory for as long as that takes."""
-    door = Door(tmp_path, banner_delay=5.0)
+    door = Door(tmp_path, delay=5.0)
     visit = door.visit(transport=StringTransport)
     visit.say(NOOP * 65)
     assert visit.held_up() or visit.transport.disconnecting
@@ -378,7 +420,7 @@ def test_a_flood_before_the_banner(tmp_path: Path) -> None:
 
 def test_a_client_that_goes_before_the_banner(tmp_path: Path) -> None:
     """Nothing is left to be done for a client that did not wait."""
-    door = Door(tmp_path, banner_delay=5.0)
+    door = Door(tmp_path, delay=5.0)
     door.visit().hang_up()
     [watch] = door.clock.getDelayedCalls()  # and no greeting
     assert watch.getTime() == 1.0
@@ -399,7 +441,7 @@ class _SocketTransport(StringTransportWithDisconnection):
     ("said", "reply"), [(EHLO, "554 You spoke before the banner"), (b"", "220 mail6m.test")]
 )
 def test_what_was_said_before_we_looked(door: Door, said: bytes, reply: str) -> None:
-    """Without `banner_delay`, octets that came along with the connection are seen all the same."""
+    """Without a pause, octets that came along with the connection are seen all the same."""
     assert door.visit(transport=lambda: _SocketTransport(said)).hears(reply)
 
 
@@ -525,7 +567,7 @@ def test_a_question_that_fails(door: Door, question: bytes) -> None:
 def test_a_mistake_of_ours_ends_the_session(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that nobody knows the state of is cut off; the message in it is not accepted."""
 
-    def mistaken(size: int) -> Reply | None:
+    def mistaken(address: str, size: int) -> Reply | None:
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(door.admission, "admits", mistaken)

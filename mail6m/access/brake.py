@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from mail6m.networks import client_of
 from mail6m.storage.accounts import Accounts
 
 WINDOW = 900.0
@@ -47,25 +47,12 @@ def guesses(email: str, client: str) -> tuple[Counted, ...]:
     The narrowest comes first: what it stops does not count against the account, so that one
     address alone cannot lock anybody out.
     """
-    account, address = email.lower(), network(client)
+    account, address = email.lower(), client_of(client)
     return (
         Counted("here", f"{account} {address}"),
         Counted("address", address),
         Counted("account", account),
     )
-
-
-def network(client: str) -> str:
-    """Whom an address belongs to: one who has an IPv6 address has 2^64 of them."""
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:  # as a socket for both shows IPv4
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 class Brake:

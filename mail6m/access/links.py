@@ -9,11 +9,12 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mail6m.access.brake import Brake, Counted, TooManyFailures, network
+from mail6m.access.brake import Brake, Counted, TooManyFailures
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import address_typed, new_token, token_hash
 from mail6m.letters import Letters, Writer
 from mail6m.model import Act
+from mail6m.networks import client_of
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
 
@@ -71,7 +72,7 @@ class PasswordLinks:
         the answer, nor by the time it takes. Raises `TooManyFailures` for a client that asks for
         too many addresses.
         """
-        await self._brake.attempt(Counted("asking", network(client)))
+        await self._brake.attempt(Counted("asking", client_of(client)))
         ensureDeferred(self._remind(address_typed(email), client, language)).addErrback(self._lost)
 
     async def invite(self, by: By, account: int, language: str) -> None:

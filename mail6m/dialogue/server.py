@@ -127,6 +127,7 @@ _SIZE_DIGITS = re.compile(r"[0-9]{1,19}")
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
+_TOO_EARLY = Reply(554, "", "You spoke before the banner")
 _BYE = Reply(221, "2.0.0", "Bye")
 _CONTENT_UNASKED = Reply(421, "4.5.2", "Commands expected after a refused DATA")
 _GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
@@ -205,13 +206,15 @@ class ServerDialogue:
 
     # In and out
 
-    def greet(self) -> None:
-        """Say the banner. A client that has already said something is turned away."""
+    def greet(self) -> Reply | None:
+        """Say the banner. A client that has already said something is turned away: the reply."""
         if self._buffer:
-            self._close(Reply(554, "", "You spoke before the banner"))
-        elif self._state is State.SILENT:
+            self._close(_TOO_EARLY)
+            return _TOO_EARLY
+        if self._state is State.SILENT:
             self._state = State.GREETED
             self._out.append(f"220 {self._hostname} ESMTP Mail6M\r\n".encode())
+        return None
 
     def receive_data(self, data: bytes) -> None:
         """Take what the network brought."""
