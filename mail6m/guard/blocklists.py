@@ -37,7 +37,7 @@ _ENTRY = re.compile(
     rf"(?P<zone>{_LABEL}(?:\.{_LABEL})*)"
     rf"(?:=(?P<value>{_OCTET}(?:\.{_OCTET}){{3}}))?"
     r"(?:\*(?P<weight>[+-]?[0-9]{1,3}))?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _LISTED = Networks(["127.0.0.0/8"])
 _NOT_SERVED = Networks(["127.255.255.0/24"])

@@ -22,8 +22,8 @@ ORDER BY known_until DESC LIMIT %(most)s"""
 
 _FORGET = """
 DELETE FROM known_client WHERE known_until < %(now)s
-OR known_until < (SELECT known_until FROM known_client
-                  ORDER BY known_until DESC OFFSET %(most)s LIMIT 1)"""
+OR known_until <= (SELECT known_until FROM known_client
+                   ORDER BY known_until DESC OFFSET %(most)s LIMIT 1)"""
 
 
 class KnownClientsTable:
