@@ -139,7 +139,9 @@ def test_a_list_that_does_not_serve_us() -> None:
     at = Lists("bad.test=127.[0..255].[0..255].[0..255]*9")
     at.tell(BAD, "127.255.255.254")
     assert at.ask() == [Listing(0, ())]
-    assert at.silences == [("bad.test", "it answers 127.255.255.254: it does not serve us")]
+    assert at.silences == [
+        ("bad.test", "it answers 127.255.255.254, which says that it does not serve us")
+    ]
 
 
 # Those that do not answer
@@ -147,11 +149,21 @@ def test_a_list_that_does_not_serve_us() -> None:
 
 def test_a_list_that_fails_counts_nothing() -> None:
     """The others count as ever."""
-    at = Lists("bad.test*3", "good.test*-1")
+    at = Lists("bad.test*3", "dead.test*2")
     at.tell(BAD, "127.0.0.2")
-    at.told.failing.add(GOOD)
+    at.told.failing.add("7.2.0.192.dead.test")
     assert at.ask() == [Listing(3, ("bad.test",))]
-    assert [zone for zone, _ in at.silences] == ["good.test"]
+    assert [zone for zone, _ in at.silences] == ["dead.test"]
+
+
+def test_a_list_of_good_clients_that_fails_speaks_for_everybody() -> None:
+    """Nobody is refused for want of what it might have said; a list of both does not clear all."""
+    at = Lists("bad.test*3", "good.test*-2", "good.test=127.0.0.9*5")
+    at.tell(BAD, "127.0.0.2")
+    assert at.ask() == [Listing(3, ("bad.test",))]
+    at.clock.advance(TTL + 1)
+    at.told.failing.add(GOOD)
+    assert at.ask() == [Listing(1, ("bad.test",))]
 
 
 def test_nobody_waits_longer_than_patience() -> None:

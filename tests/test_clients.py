@@ -10,12 +10,14 @@ import pytest
 from prometheus_client import generate_latest
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
+from twisted.python.usage import UsageError
 
 from mail6m.guard.clients import LINES, Clients
 from mail6m.guard.known import KnownClients
 from mail6m.journal import COMPANY, Journal
 from mail6m.model import Reply
 from mail6m.settings import Settings
+from mail6m.tap import Options
 from tests.zone import Told
 
 ONE, OTHER, OURS = "192.0.2.7", "198.51.100.7", "127.0.0.1"
@@ -127,6 +129,38 @@ def test_our_own_are_never_held_up() -> None:
     assert not site.told.asked
     assert code(clients.meet(OTHER)) == 0
     assert code(clients.meet(OTHER)) == 421
+
+
+# Settings
+
+
+def test_settings_of_the_command_line() -> None:
+    """Lists may be given several times, and ours then take the default's place."""
+    options = Options()
+    words = "--internal 10.0.0.0/8 --internal ::1 --dnsbl bad.test=127.0.0.2*3 --dnsbl good.test*-1"
+    options.parseOptions([*words.split(), "--rate-connections", "60", "--hostname", "mail6m.test"])
+    settings = options["settings"]
+    assert settings.internal == ("10.0.0.0/8", "::1")
+    assert settings.dnsbl == ("bad.test=127.0.0.2*3", "good.test*-1")
+    assert (settings.rate_connections, settings.rate_messages) == (60, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--internal 10.0.0.1/8", "--internal 10.0.0.1/8: "),
+        ("--internal everybody", "--internal everybody: "),
+        ("--dnsbl bad.test*much", "--dnsbl bad.test[*]much: ZONE"),
+        ("--dnsbl-threshold 0", "--dnsbl-threshold 0: "),
+        ("--rate-messages -1", "--rate-messages -1: "),
+        ("--rate-messages many", "--rate-messages many: "),
+        ("--banner-known-for -1", "--banner-known-for -1"),
+    ],
+)
+def test_settings_that_cannot_be_used(words: str, complaint: str) -> None:
+    """They stop the start with a line that names the option."""
+    with pytest.raises(UsageError, match=complaint):
+        Options().parseOptions([*words.split(), "--hostname", "mail6m.test"])
 
 
 # Rates
@@ -253,7 +287,7 @@ def test_a_silent_list_is_told_of_once_a_minute() -> None:
     for number in range(5):
         site.clients.meet(f"192.0.2.{number}")
     [line] = site.logged()
-    assert line.startswith("- DNS list bad.test counts nothing: ")
+    assert line.startswith("- DNS list bad.test does not answer: ")
     assert site.metric('mail6m_dnsbl_failures_total{zone="bad.test"}') == 5
 
 

@@ -1,9 +1,10 @@
 """DNS lists of clients (RFC 5782): asked all at once, weighed, and never waited for long.
 
-A list that does not answer, or not in time, says nothing; nor does one whose answer is not in
-127.0.0.0/8, as from a zone that has been given up and answers everything. What is in
-127.255.255.0/24 is no listing either, but says that the list does not serve us (as Spamhaus has
-it): operators are told.
+In doubt a client is let in. A list that does not answer in time speaks against nobody, and one of
+good clients then speaks for everybody: what it knows might have tipped the scales. An answer that
+is not in 127.0.0.0/8 is no listing, as from a zone that has been given up and answers everything.
+One in 127.255.255.0/24 says that the list does not serve us (as Spamhaus has it), which is as good
+as no answer. Operators are told of both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from mail6m.networks import Networks
-from mail6m.resolver import Answer
+from mail6m.resolver import Answer, DnsFailure
 
 PATIENCE = 5.0
 """Seconds for all lists to answer."""
@@ -171,11 +172,10 @@ class Blocklists:
 
     def _heard(self, client: str, inquiry: _Inquiry, zone: str, answer: Answer) -> None:
         addresses = [str(getattr(record, "address", "")) for record in answer.records]
-        if refused := [address for address in addresses if address in _NOT_SERVED]:
-            self._on_silence(zone, f"it answers {refused[0]}: it does not serve us")
-        inquiry.answers[zone] = [
-            address for address in addresses if address in _LISTED and address not in _NOT_SERVED
-        ]
+        refused = next((address for address in addresses if address in _NOT_SERVED), None)
+        if refused is not None:
+            raise DnsFailure(f"it answers {refused}, which says that it does not serve us")
+        inquiry.answers[zone] = [address for address in addresses if address in _LISTED]
         inquiry.ttl = min(inquiry.ttl, answer.ttl)
         self._close(client, inquiry, zone)
 
@@ -213,7 +213,10 @@ class Blocklists:
 
     def _weigh(self, answers: dict[str, list[str]]) -> Listing:
         matching = [
-            entry for entry in self._entries if any(map(entry.matches, answers.get(entry.zone, ())))
+            entry
+            for entry in self._entries
+            if any(map(entry.matches, answers.get(entry.zone, ())))
+            or (entry.weight < 0 and entry.zone not in answers)
         ]
         against = dict.fromkeys(entry.zone for entry in matching if entry.weight > 0)
         return Listing(sum(entry.weight for entry in matching), tuple(against))

@@ -56,7 +56,7 @@ class Clients:
         self._recipients = _rate(settings.rate_recipients)
         entries = [read_entry(entry) for entry in settings.dnsbl]
         self._lists = Blocklists(clock, resolver, entries, self._silent) if entries else None
-        self._lines, self._all_lines = Meter(1), Meter(LINES)
+        self._lines, self._all_lines, self._list_lines = Meter(1), Meter(LINES), Meter(1)
 
     def _find_stranger(self, address: str) -> Place | None:
         """Where the client is, unless it is one of ours."""
@@ -123,9 +123,8 @@ class Clients:
 
     def turned_away(self, address: str, reason: str, reply: Reply) -> None:
         """Count and log that a client was refused something, for one of `journal.REASONS`."""
-        who = place_of(address).network
-        line = f"- turned away client={address} for={reason}: {reply}" if self._tell(who) else ""
-        self._journal.turned_away(reason, line)
+        line = f"- turned away client={address} for={reason}: {reply}"
+        self._journal.turned_away(reason, line if self._tell(place_of(address)) else "")
 
     def _within(self, rate: Rate | None, address: str, reason: str, refusal: Reply) -> Reply | None:
         if rate is None or (place := self._stranger(address)) is None:
@@ -135,19 +134,22 @@ class Clients:
         self.turned_away(address, reason, refusal)
         return refusal
 
-    def _silent(self, zone: str, why: str) -> None:
-        """A list has not served us."""
-        line = f"- DNS list {zone} counts nothing: {why}" if self._tell(zone) else ""
-        self._journal.silent_list(zone, line)
-
-    def _tell(self, subject: str) -> bool:
+    def _tell(self, place: Place) -> bool:
         """Whether the log has room for a line on that: an attack must not fill the disk."""
         now = self._clock.seconds()
-        if self._lines.full(subject, now) or self._all_lines.full("", now):
+        if self._lines.full(place.network, now) or self._all_lines.full("", now):
             return False
-        self._lines.add(subject, now)
+        self._lines.add(place.network, now)
         self._all_lines.add("", now)
         return True
+
+    def _silent(self, zone: str, why: str) -> None:
+        """A list has not served us."""
+        now, line = self._clock.seconds(), ""
+        if not self._list_lines.full(zone, now):
+            self._list_lines.add(zone, now)
+            line = f"- DNS list {zone} does not answer: {why}"
+        self._journal.silent_list(zone, line)
 
 
 def _rate(most: int) -> Rate | None:
