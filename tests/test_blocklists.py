@@ -166,7 +166,8 @@ def test_a_list_of_good_clients_that_fails_speaks_for_everybody() -> None:
     assert at.ask() == [Listing(1, ("bad.test",))]
 
 
-def test_nobody_waits_longer_than_patience() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_waits_longer_than_patience(fails: bool) -> None:
     """What has come by then counts; a late answer changes nothing and hurts nobody."""
     at = Lists("bad.test*3", "slow.test*3")
     at.tell(BAD, "127.0.0.2")
@@ -180,6 +181,8 @@ def test_nobody_waits_longer_than_patience() -> None:
     at.clock.advance(PATIENCE / 2)
     assert asked == [Listing(3, ("bad.test",))]
     assert at.silences == [("slow.test", "no answer in 5 s")]
+    if fails:
+        at.told.failing.add("7.2.0.192.slow.test")
     at.told.held[1].callback(None)
     assert at.lists.known(CLIENT) == Listing(3, ("bad.test",))
     assert len(at.silences) == 1
@@ -234,6 +237,19 @@ def test_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert at.ask("2001:db8:ffff::") == [Listing(0, ())]
     at.clock.advance(PATIENCE)
     assert not at.lists._inquiries
+
+
+def test_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was asked about anew goes after those that were not."""
+    monkeypatch.setattr(module, "MOST", 2)
+    at = Lists("bad.test")
+    for client in ("192.0.2.1", "192.0.2.2"):
+        at.lists.look(client)
+        at.clock.advance(TTL / 2 + 1)
+    for client in ("192.0.2.1", "192.0.2.3"):
+        at.lists.look(client)
+    assert at.lists.known("192.0.2.1") is not None
+    assert at.lists.known("192.0.2.2") is None
 
 
 def test_what_is_no_address_is_not_asked_about() -> None:

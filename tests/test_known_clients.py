@@ -153,9 +153,19 @@ def test_memory_has_an_end(pool: Pool, time: Time, monkeypatch: pytest.MonkeyPat
     assert len(clients) == 10
     run(clients.look)
     assert set(known(pool)) == {f"192.0.2.{number}" for number in range(20, 30)}
-    after = memory(pool, time)
-    run(after.look)
-    assert len(after) == 10
+
+
+def test_the_latest_are_read_first(pool: Pool, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more in the database than is remembered here; and the oldest of those go first."""
+    monkeypatch.setattr(module, "MOST", 10)
+    days = [(f"192.0.2.{day}", time() + timedelta(days=day)) for day in range(1, 31)]
+    run(lambda: KnownClientsTable(pool).note(days))
+    clients = memory(pool, time)
+    run(clients.look)
+    assert {client for client, _ in days if client in clients} == {c for c, _ in days[20:]}
+    clients.note(ONE)
+    assert "192.0.2.21" not in clients
+    assert "192.0.2.30" in clients
 
 
 def test_those_whose_time_is_over_leave_the_database(pool: Pool, time: Time) -> None:
@@ -168,8 +178,8 @@ def test_those_whose_time_is_over_leave_the_database(pool: Pool, time: Time) -> 
     assert known(pool) == {}
 
 
-def test_a_database_that_is_away(pool: Pool, time: Time) -> None:
-    """Nobody waits for it, nothing is lost, and nothing is gathered without end."""
+def test_a_database_that_is_away(pool: Pool, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it; what could not be written is written later, as far as memory goes."""
     clients = memory(pool, time)
     with new_pool(NOWHERE) as away:
         clients._table = KnownClientsTable(away)
@@ -178,6 +188,11 @@ def test_a_database_that_is_away(pool: Pool, time: Time) -> None:
             run(clients.look)
         assert ONE in clients
         clients.note(OTHER)
+        monkeypatch.setattr(module, "MOST", 2)
+        for number in range(10):
+            clients.note(f"198.51.100.{number}")
+            with pytest.raises(Unavailable):
+                run(clients.look)
     clients._table = KnownClientsTable(pool)
     run(clients.look)
-    assert set(known(pool)) == {ONE, OTHER}
+    assert set(known(pool)) == {"198.51.100.8", "198.51.100.9"}

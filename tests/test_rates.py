@@ -90,6 +90,17 @@ def test_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not meter.full("0", 0.0)
 
 
+def test_who_has_been_away_for_longest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes on stays counted, however many come and go around it."""
+    monkeypatch.setattr(rates, "MOST", 100)
+    meter = Meter(6)
+    for number in range(1_000):
+        meter.add(str(number), 0.0)
+        if number % 50 == 0:
+            meter.add("busy", 0.0)
+    assert meter.full("busy", 0.0)
+
+
 def test_a_neighbourhood_has_a_rate_of_its_own() -> None:
     """Many addresses of one network do not help beyond eightfold; others are not concerned."""
     rate = Rate(5)

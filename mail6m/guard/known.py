@@ -103,8 +103,7 @@ class KnownClients(Background):
         self._read_at = now
 
     def _remember(self, client: str, until: datetime) -> None:
-        known = self._until.get(client)
-        self._until[client] = until if known is None else max(known, until)
+        self._until[client] = until
         self._until.move_to_end(client)
         while len(self._until) > MOST:
             self._until.popitem(last=False)
