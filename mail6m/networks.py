@@ -26,9 +26,14 @@ def place_of(address: str) -> Place:
     if ip is None:
         return Place(address, address, address)
     if isinstance(ip, IPv4Address):
-        return Place(str(ip), str(ip), str(ip_network((int(ip), 24), strict=False)))
-    around = [str(ip_network((int(ip), bits), strict=False)) for bits in (64, 48)]
-    return Place(str(ip), *around)
+        return Place(str(ip), str(ip), _around(ip, 24))
+    return Place(str(ip), _around(ip, 64), _around(ip, 48))
+
+
+def _around(ip: IPv4Address | IPv6Address, bits: int) -> str:
+    """The network of so many bits that an address is in; half the work of `ip_network`."""
+    host = ip.max_prefixlen - bits
+    return f"{type(ip)(int(ip) >> host << host)}/{bits}"
 
 
 def client_of(address: str) -> str:

@@ -42,15 +42,15 @@ from mail6m.delivery.route import Routes
 from mail6m.directory import Directory
 from mail6m.guard.antispam import Antispam
 from mail6m.guard.authentication.authenticator import Authenticator
+from mail6m.guard.blocklists import read_entry
+from mail6m.guard.clients import Clients
 from mail6m.guard.judge import Judge
+from mail6m.guard.known import KnownClients
 from mail6m.guard.lessons import Lessons
 from mail6m.guard.rules import RuleBook
 from mail6m.guard.scanners import check as check_scanner
 from mail6m.guard.scanners import scanners
 from mail6m.intake import Accepted, Intake, Judging, Outgoing
-from mail6m.guard.blocklists import read_entry
-from mail6m.guard.clients import Clients
-from mail6m.guard.known import KnownClients
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
@@ -607,8 +607,10 @@ class Mail6M(Service):
             settings.banner_known_for,
             _now,
         )
-        names = nameservers([read_host(one) for one in settings.dns])
-        clients = Clients(reactor, settings, Resolver(reactor, names), self._known_clients, journal)
+        servers = nameservers([read_host(one) for one in settings.dns])
+        clients = Clients(
+            reactor, settings, Resolver(reactor, servers), self._known_clients, journal
+        )
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
         reception = Reception(
