@@ -58,6 +58,8 @@ class Receipt:
     """A message that is archived: its id is its queue name."""
 
     id: UUID
+    spam: bool = False
+    """It is, for one of those whom it is for at least."""
 
 
 @dataclass(slots=True)
@@ -262,7 +264,8 @@ class Intake:
         self._outgoing.offer(
             [Accepted(message, content, arrival.header) for message in arrival.messages]
         )
-        return Receipt(arrival.messages[0].id)
+        spam = any(share.judgement.spam for share in arrival.shares)
+        return Receipt(arrival.messages[0].id, spam)
 
     def _not_stored(self, failure: Failure, arrival: _Arrival) -> NoReturn:
         self._outgoing.doubt(arrival.messages)

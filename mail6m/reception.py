@@ -95,8 +95,10 @@ class Reception:
         """See `mail6m.smtp.Admission`."""
         if (refusal := self._clients.recipient(address)) is not None:
             return refusal
-        known = self._directory.known(domain_of(recipient)) is not None
-        return RECIPIENT_OK if known and self._clients.cleared(address) else None
+        return RECIPIENT_OK if self._knows(recipient) and self._clients.cleared(address) else None
+
+    def _knows(self, address: str) -> bool:
+        return self._directory.known(domain_of(address)) is not None
 
     async def verdict(self, recipient: Recipient, client: Client) -> Reply:
         """See `mail6m.smtp.Admission`."""
@@ -106,9 +108,11 @@ class Reception:
             return _LATER
         if owner is None:
             return _NOT_HERE
-        if _is_postmaster(recipient.address):  # who is refused by mistake can say so to somebody
-            return RECIPIENT_OK
-        return await self._clients.listed(client.address) or RECIPIENT_OK
+        if not _is_postmaster(recipient.address):  # to whom it can say that we are mistaken
+            refusal = await self._clients.listed(client.address)
+            if refusal is not None:
+                return refusal
+        return RECIPIENT_OK
 
     def content(self) -> Content:
         """See `mail6m.smtp.Admission`."""
@@ -121,7 +125,8 @@ class Reception:
         )
 
     def _archived(self, receipt: Receipt, envelope: Envelope) -> Reply:
-        self._clients.behaved(envelope.client.address)
+        if not receipt.spam:
+            self._clients.behaved(envelope.client.address)
         return Reply(250, "2.0.0", f"Archived, queued as {id_text(receipt.id)}")
 
     def _rejected(self, failure: Failure, envelope: Envelope) -> Reply:

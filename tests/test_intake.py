@@ -6,20 +6,32 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python.threadpool import ThreadPool
 
 from mail6m.content import Budget, Content
 from mail6m.directory import OWN, Directory
 from mail6m.header import read
 from mail6m.intake import SMALL, Accepted, Intake, Receipt, Rejected, new_message_id
-from mail6m.model import HOUSE, Client, Domain, Envelope, Host, Message, Recipient, Reply, Shelf
+from mail6m.model import (
+    HOUSE,
+    Client,
+    Domain,
+    Envelope,
+    Host,
+    Judged,
+    Judgement,
+    Message,
+    Recipient,
+    Reply,
+    Shelf,
+)
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, SealError
 from mail6m.settings import Settings
@@ -492,6 +504,18 @@ def test_a_spool_that_cannot_be_read(house: House, ours: Ours) -> None:
 
 
 # Together
+
+
+def test_a_receipt_tells_of_spam(house: House, ours: Ours) -> None:
+    """What is spam for one of the customers is spam for whoever wants to know."""
+
+    class Judge:
+        def judge(self, envelope: Envelope, content: Content, customers: Any) -> Deferred[Judged]:
+            return succeed(Judged({c: Judgement(spam=c == ours.paul) for c in customers}))
+
+    house.intake._judging = cast(Any, Judge())
+    assert not house.accept(LETTER, "marie@mondomaine.fr").spam
+    assert house.accept(LETTER, "marie@mondomaine.fr", "paul@example.test").spam
 
 
 def test_many_at_once_share_commits(house: House, ours: Ours) -> None:
