@@ -593,9 +593,8 @@ class Mail6M(Service):
         self._rules = RuleBook(reactor, Whitelist(foundation.pool))
         self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
         named = [read_host(one, 53) for one in settings.dns]
-        authenticator = Authenticator(
-            settings, Resolver(reactor, nameservers(named)), reactor, self._threads
-        )
+        dns = Resolver(reactor, nameservers(named))
+        authenticator = Authenticator(settings, dns, reactor, self._threads)
         judge = Judge(self._antispam, authenticator, self._rules)
         intake = foundation.intake(self._queue, journal, self._threads, judge)
         own_mail = foundation.own_mail(intake, self._budget)
@@ -607,10 +606,7 @@ class Mail6M(Service):
             settings.banner_known_for,
             _now,
         )
-        servers = nameservers([read_host(one) for one in settings.dns])
-        clients = Clients(
-            reactor, settings, Resolver(reactor, servers), self._known_clients, journal
-        )
+        clients = Clients(reactor, settings, dns, self._known_clients, journal)
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
         reception = Reception(
