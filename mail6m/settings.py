@@ -66,7 +66,7 @@ class Settings:
     authentication_timeout: float = 5.0
     """What the DNS has not answered by then is ``temperror``."""
     internal: tuple[str, ...] = ("127.0.0.0/8", "::1")
-    """Addresses or networks of our own machines: not authenticated, limited, paused or looked up."""
+    """Addresses or networks of our own machines: neither authenticated nor held up."""
     signing_key: Path | None = None
     """PEM key that mail of our own is signed with (DKIM), and relayed mail sealed (ARC)."""
     signing_domain: str | None = None
