@@ -57,13 +57,14 @@ class Hall:
 
     stage: Stage
     duchemin: Company
+    wary: Company
     windows: dict[str, Window] = field(default_factory=dict)
 
-    def ids(self, *subjects: str) -> str:
-        """A query that names messages of Duchemin's."""
+    def ids(self, *subjects: str, of: Company | None = None) -> str:
+        """A query that names messages, of Duchemin's if nobody else is named."""
         rows = self.stage.sql(
             "SELECT message_id FROM message WHERE customer_id = %s AND subject = ANY (%s)",
-            (self.duchemin.number, list(subjects)),
+            ((of or self.duchemin).number, list(subjects)),
         )
         return "&".join(f"id={row[0]}" for row in rows)
 
@@ -111,6 +112,11 @@ def at(path: str) -> Reach:
 def details(*subjects: str) -> Reach:
     """Details of messages."""
     return lambda hall, window: window.go(f"/details?{hall.ids(*subjects)}")
+
+
+def judged(hall: Hall, window: Window) -> Response:
+    """Details of messages that the guard has made something of."""
+    return window.go(f"/details?{hall.ids(*JUDGED, of=hall.wary)}")
 
 
 def chosen(button: str, *subjects: str) -> Reach:
@@ -197,8 +203,8 @@ SCENES = [
     Scene("details-plusieurs", "", "administrator", details(LONG, HOSTILE)),
     Scene("details-lecteur", "", "reader", details("Notes de frais.")),
     Scene("details-en-anglais", "", "english", details("Notes de frais.")),
-    Scene("details-juges", "", "wary", details(*JUDGED)),
-    Scene("details-juges-en-anglais", "", "wary english", details(*JUDGED)),
+    Scene("details-juges", "", "wary", judged),
+    Scene("details-juges-en-anglais", "", "wary english", judged),
     Scene("meuble-spams", "", "wary", at("/meuble?afficher=spam")),
     Scene("meuble-sans-spams", "", "wary", at("/meuble?afficher=legitimes")),
     Scene("meuble-aucun-spam", "", "hoarder", at("/meuble?afficher=spam")),
@@ -322,7 +328,7 @@ SCENES += [
 @pytest.fixture(scope="module")
 def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iterator[Hall]:
     """Windows of everybody."""
-    hall = Hall(stage, duchemin)
+    hall = Hall(stage, duchemin, stage.company("Mefiant", "mefiant.test"))
     careful = stage.company("Prudent", "prudent.test")
     [nobody_listens] = free_ports(1)
     waiting = stage.company("Panne", "panne.test", nobody_listens)
@@ -336,10 +342,9 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.files(hoarder)
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
-    wary = stage.company("Mefiant", "mefiant.test")
-    stage.send(brochure(wary.domain))
+    stage.send(brochure(hall.wary.domain))
     for subject, judgement in JUDGED.items():
-        stage.judge(wary, subject, judgement)
+        stage.judge(hall.wary, subject, judgement)
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -355,8 +360,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "hoarder english": open_window(hoarder.email, locale="en-GB"),
             "halfway": open_window(),
             "waiting": open_window(waiting.email),
-            "wary": open_window(wary.email),
-            "wary english": open_window(wary.email, locale="en-GB"),
+            "wary": open_window(hall.wary.email),
+            "wary english": open_window(hall.wary.email, locale="en-GB"),
             "waiting reader": open_window(stage.reader(waiting)),
         }
         for name in ("patient", "hoarder", "hoarder english"):
