@@ -26,6 +26,7 @@ from typing import Any, Self, cast
 import pytest
 
 from mail6m.storage.embedded import Embedded
+from tests.commands import Running
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
@@ -274,16 +275,12 @@ class Server:
     def _spawn(
         self, words: list[str] | tuple[str, ...], stdin: str | None
     ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "mail6m.cli", "--data", str(self.data), *words],
-            cwd=ROOT,
-            env=_environment(),
-            input=None if stdin is None else stdin.encode(),
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        with self.running(*words, stdin=stdin or "") as command:
+            return command.done(COMMAND_SECONDS)
+
+    def running(self, *words: str, stdin: str = "") -> Running:
+        """``mail6m WORDS``, under way."""
+        return Running(["--data", str(self.data), *words], stdin.encode())
 
     def error(self, text: str) -> HarnessError:
         """An error to raise, with the end of the server's log, and of its PostgreSQL's."""

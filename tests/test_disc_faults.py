@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import os
 import random
 import resource
@@ -20,7 +20,8 @@ import pytest
 
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.embedded import Embedded
-from tests.harness import LOOPBACK, ROOT, Say, Server, new_place
+from tests.commands import Running
+from tests.harness import COMMAND_SECONDS, LOOPBACK, ROOT, Say, Server, new_place
 from tests.reactor_thread import PATIENCE
 from tests.scripted_peer import Peer
 from tests.small_disk import SmallDisk, fill_log, log_on_small_disk, small_disk
@@ -66,6 +67,14 @@ def port() -> Iterator[int]:
         yield peer.port
 
 
+@functools.cache
+def letter(number: int) -> str:
+    """A message full of noise."""
+    noise = random.Random(number).randbytes(SIZE).hex()
+    lines = "\n".join(noise[at : at + 70] for at in range(0, len(noise), 70))
+    return f"Subject: {number}\n\n{lines}\n"
+
+
 class Account:
     """A customer with a cabinet for nothing, and where the mail is that was accepted."""
 
@@ -89,16 +98,20 @@ class Account:
         """Messages come in by SMTP, and go to the cellar."""
         with smtplib.SMTP(LOOPBACK, self.server.smtp_port, timeout=PATIENCE) as client:
             for number in range(MESSAGES):
-                noise = random.Random(number).randbytes(SIZE).hex()
-                lines = "\n".join(noise[at : at + 70] for at in range(0, len(noise), 70))
-                letter = f"Subject: {number}\n\n{lines}\n"
-                client.sendmail("a@example.org", [f"g@{self.domain}"], letter)
+                client.sendmail("a@example.org", [f"g@{self.domain}"], letter(number))
         self.accepted += MESSAGES
         waiting = "SELECT count(*) FROM delivery WHERE customer_id = %s AND state = 0"
-        while self.ask(waiting, self.number)[0][0]:  # what is not relayed yet goes on no disc
-            pass
-        while self.ask("SELECT moved FROM shed(%s, 100)", self.number)[0][0]:
-            pass
+        self._ask_until_none(waiting)  # what is not relayed yet goes on no disc
+        self._ask_until_none("SELECT moved FROM shed(%s, 100)")
+
+    def _ask_until_none(self, count: str) -> None:
+        """Over one connection: to open them all would cost more than what is waited for."""
+        with contextlib.closing(psycopg2.connect(self.dsn)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(count, (self.number,))
+            while cursor.fetchall() != [(0,)]:
+                cursor.execute(count, (self.number,))
 
     def order(self) -> str:
         """A disc is ordered."""
@@ -141,26 +154,14 @@ class Account:
         return bool(same)
 
 
-def writing(server: Server, serial: str, **more: Any) -> subprocess.Popen[bytes]:
+def writing(server: Server, serial: str) -> Running:
     """`mail6m disc write`, under way."""
-    command = [sys.executable, "-m", "mail6m.cli", "--data", str(server.data)]
-    return subprocess.Popen(
-        [*command, "disc", "write", serial, "--json"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **more,
-    )
+    return server.running("disc", "write", serial)
 
 
-def write(server: Server, serial: str) -> dict[str, Any]:
+def write(server: Server, serial: str) -> None:
     """The disc, written to the end."""
-    with writing(server, serial) as process:
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err.decode()
-    written: dict[str, Any] = json.loads(out)
-    return written
+    assert server.command("disc", "write", serial)["state"] == "written"
 
 
 Seen = Callable[[Account, str], bool]
@@ -172,7 +173,7 @@ def there(ending: str) -> Seen:
 
 
 MOMENTS: list[tuple[str, Seen, float]] = [
-    ("before anything", lambda account, serial: True, 0.3),
+    ("before anything", lambda account, serial: True, 0.0),
     ("planning", there(".work"), 0.0),
     ("room taken", there(".part"), 0.0),
     ("writing", there(".part"), 0.02),
@@ -184,22 +185,14 @@ MOMENTS: list[tuple[str, Seen, float]] = [
 """What is seen, and how many seconds later the process is killed."""
 
 
-def kill(process: subprocess.Popen[bytes], seen: Callable[[], bool], later: float) -> None:
+def kill(process: Running, seen: Callable[[], bool], later: float) -> None:
     """At that moment; it may be over before."""
     with process:
         while not seen():
-            if not runs_on(process, 0.001):
+            if process.wait(0.001):
                 return
-        if runs_on(process, later):
-            process.kill()
-
-
-def runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it has not ended so much later."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-        return False
-    return True
+        if not process.wait(later):
+            process.send(signal.SIGKILL)
 
 
 def test_the_sum_holds_whenever_the_writing_is_killed(
@@ -217,7 +210,7 @@ def test_the_sum_holds_whenever_the_writing_is_killed(
         assert state in ("ordered", "written")
         assert account.sum() == account.accepted
         if state == "ordered":
-            assert write(server, serial)["state"] == "written"
+            write(server, serial)
         server.command("shelves", "sweep")  # what was on it and not erased yet
         assert account.sum() == account.accepted
         assert account.counted()
@@ -239,11 +232,18 @@ def test_a_disk_without_room_changes_nothing(server: Server, dsn: str, port: int
     def little() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 
-    with writing(server, serial, preexec_fn=little) as process:
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (1, b"")
-    assert b"File too large" in err
-    assert err.count(b"\n") == 1
+    done = subprocess.run(
+        [sys.executable, "-m", "mail6m.cli", "--data", server.data, "disc", "write", serial],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=little,
+        capture_output=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"File too large" in done.stderr
+    assert done.stderr.count(b"\n") == 1
     assert sorted(images.iterdir()) == before
     assert account.state(serial) == "ordered"
     assert account.sum() == MESSAGES
@@ -260,15 +260,15 @@ def write_until(
     Its status, and what it complained of.
     """
     with writing(account.server, serial) as process:
-        while not seen() and runs_on(process, 0.001):
+        while not seen() and not process.wait(0.001):
             pass
-        process.send_signal(signal.SIGSTOP)
+        process.send(signal.SIGSTOP)
         try:
             then()
         finally:
-            process.send_signal(signal.SIGCONT)
-        _, err = process.communicate(timeout=60)
-    return process.returncode, err.decode()
+            process.send(signal.SIGCONT)
+        done = process.done(COMMAND_SECONDS)
+    return done.returncode, done.stderr.decode()
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_the_sum_holds_whenever_the_disk_of_images_is_full(
                 assert left == []
             disk.make_room()
             if state == "ordered":
-                assert write(server, serial)["state"] == "written"
+                write(server, serial)
             server.command("shelves", "sweep")
             assert account.sum() == account.accepted
             assert account.counted()
@@ -344,7 +344,7 @@ def test_the_sum_holds_when_the_databases_log_is_full(name: str, port: int, say:
             say(f"the log full while {name}: {state}")
             assert account.sum() == account.accepted
             if state == "ordered":
-                assert write(server, serial)["state"] == "written"
+                write(server, serial)
             server.command("shelves", "sweep")
             assert account.sum() == account.accepted
             assert account.counted()
