@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.migrate import migrate
-from tests.harness import Say
+from tests.harness import Say, new_place
+from tests.shelved import House, make_house
+from tests.stored import make_template, new_database, new_pool
 
 _SAID = "said"
 
@@ -40,9 +41,7 @@ LONGEST = [
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
     """A directory that PostgreSQL's own account can enter (pytest's own ones are closed to it)."""
-    with tempfile.TemporaryDirectory(prefix="mail6m-test-", ignore_cleanup_errors=True) as name:
-        path = Path(name)
-        path.chmod(0o711)
+    with new_place() as path:
         yield path
 
 
@@ -52,8 +51,22 @@ def database(place: Path) -> Iterator[str]:
     embedded = Embedded(place / "postgres")
     dsn = embedded.start()
     migrate(dsn)
+    make_template(dsn)
     yield dsn
     embedded.leave()
+
+
+@pytest.fixture(scope="module")
+def dsn(database: str) -> str:
+    """The DSN of a database with today's schema in which nobody is but the tests of a file."""
+    return new_database(database)
+
+
+@pytest.fixture(scope="module")
+def house(dsn: str) -> Iterator[House]:
+    """An archive and what moves mail in it, for all tests of a file."""
+    with new_pool(dsn, size=4) as pool:
+        yield make_house(dsn, pool)
 
 
 @pytest.fixture

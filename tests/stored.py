@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg2
-from psycopg2.extensions import make_dsn
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from mail6m.intake import new_message_id
 from mail6m.model import Client, Envelope, Recipient, Shelf, Summary
@@ -24,6 +24,8 @@ KEY = Key(bytes(range(32)))
 """The key that these messages are sealed with."""
 NOON = 1_750_000_000_000
 """Some moment in June 2025, in milliseconds since 1970."""
+TEMPLATE = "template_of_tests"
+"""A database that is migrated once; its copies cost a third of a migration."""
 NOWHERE = "host=/nonexistent dbname=mail6m"
 """The DSN of a database that is away."""
 
@@ -36,11 +38,24 @@ def by(customer: int) -> By:
     return By(customer, "georges@duchemin.fr", "192.0.2.7")
 
 
+def make_template(dsn: str) -> None:
+    """Have `new_database` copy what is in the database of ``dsn`` now; nobody may be connected."""
+    _create(dsn, TEMPLATE, parse_dsn(dsn)["dbname"])
+
+
 def new_database(dsn: str) -> str:
-    """The DSN of a new, empty database beside that of ``dsn``."""
-    name = f"test_{uuid4().hex}"
+    """The DSN of a new database beside that of ``dsn``, with today's schema."""
+    return _create(dsn, f"test_{uuid4().hex}", TEMPLATE)
+
+
+def empty_database(dsn: str) -> str:
+    """The DSN of a new database beside that of ``dsn``, with nothing in it."""
+    return _create(dsn, f"test_{uuid4().hex}", "template1")
+
+
+def _create(dsn: str, name: str, template: str) -> str:
     postgres = make_dsn(dsn, dbname="postgres", user="postgres")  # the embedded one trusts it
-    ask(postgres, f"CREATE DATABASE {name} OWNER mail6m")
+    ask(postgres, f"CREATE DATABASE {name} OWNER mail6m TEMPLATE {template}")
     return make_dsn(dsn, dbname=name)
 
 

@@ -11,12 +11,11 @@ import pytest
 
 from mail6m.model import Act
 from mail6m.storage.audit import Audit
-from mail6m.storage.migrate import migrate
 from mail6m.web import activity
 from mail6m.web.activity import ACTS, ROWS
 from tests.console_client import Browser, Console, House, Page, listening, new_house
 from tests.reactor_thread import run
-from tests.stored import new_database, new_pool
+from tests.stored import new_pool
 
 PATH = "/activite"
 GONE = UUID("01980000-0000-7000-8000-000000000000")
@@ -30,10 +29,8 @@ def test_every_act_has_words_of_its_own() -> None:
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 

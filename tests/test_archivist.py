@@ -16,30 +16,14 @@ from mail6m.shelves.archivist import Match
 from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.archivist import Request, Wish
 from mail6m.storage.errors import Refused
-from mail6m.storage.migrate import migrate
 from mail6m.storage.shelves import Shed
 from tests import console_client
 from tests.console_client import Browser, Console, listening, new_house
 from tests.reactor_thread import run
-from tests.shelved import House, assert_counted, make_house
-from tests.stored import NOON, ask, by, new_database, new_pool
+from tests.shelved import House, assert_counted
+from tests.stored import NOON, ask, by
 
 OPERATOR = "operator", "command line"
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else asks for anything."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
-
-
-@pytest.fixture(scope="module")
-def house(dsn: str) -> Iterator[House]:
-    """For all tests of this file; each has customers of its own."""
-    with new_pool(dsn, size=4) as pool:
-        yield make_house(dsn, pool)
 
 
 def moment(milliseconds: int) -> datetime:

@@ -13,21 +13,18 @@ from mail6m.shelves.cellar import Cellar, Forecast, forecast, image_size
 from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.customers import Customers
 from mail6m.storage.errors import Refused
-from mail6m.storage.migrate import migrate
 from mail6m.storage.shelves import Arrivals, Held, Shelves
 from tests.console_client import Console, House, listening, new_house
 from tests.reactor_thread import run
-from tests.stored import NOON, new_customer, new_database, new_message, new_pool
+from tests.stored import NOON, new_customer, new_message, new_pool
 
 MESSAGE = new_message(1)
 NO_MAIL = Arrivals(0, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 

@@ -20,20 +20,11 @@ from mail6m.storage.customers import Customers
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import Exports
-from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.web.render import Renderer
 from tests.console_client import MASTER, Console, House, dump, listening, new_house
 from tests.reactor_thread import run, the_reactor
-from tests.stored import by, new_database, new_pool
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else leaves."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
+from tests.stored import by, new_pool
 
 
 @pytest.fixture(scope="module")

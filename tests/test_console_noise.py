@@ -18,7 +18,6 @@ from twisted.logger import eventAsText, globalLogPublisher
 
 from mail6m.access.signin import totp_owner
 from mail6m.seal import Keyring
-from mail6m.storage.migrate import migrate
 from mail6m.web.routes import Access, Route, act
 from mail6m.web.site import LARGEST_BODY, MOST_FIELDS, fields
 from mail6m.web.visit import Answer, Plain, Visit
@@ -37,7 +36,7 @@ from tests.console_client import (
     sent,
     walk,
 )
-from tests.stored import NOWHERE, new_database
+from tests.stored import NOWHERE
 
 TYPED = "application/x-www-form-urlencoded"
 
@@ -61,10 +60,8 @@ def scale() -> Scale:
 
 
 @pytest.fixture(scope="module")
-def at(database: str, scale: Scale) -> Iterator[Console]:
+def at(dsn: str, scale: Scale) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn, more_pages=[scale]) as console:
         yield console
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from mail6m.storage.migrate import migrate
 from mail6m.web.console import PAGES
 from mail6m.web.routes import Access, Route
 from tests.console_client import (
@@ -28,16 +27,13 @@ from tests.console_client import (
     sent,
     walk,
 )
-from tests.stored import new_database
 
 ACTS = "POST"
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 

@@ -16,7 +16,6 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Unavailable
-from mail6m.storage.migrate import migrate
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.web.render import Renderer
 from tests.reactor_thread import run
@@ -93,7 +92,6 @@ class Office:
 def office(database: str) -> Iterator[Office]:
     """With a database of its own: nobody else has discs."""
     dsn = new_database(database)
-    migrate(dsn)
     with new_pool(dsn) as pool:
         office = Office(dsn, Discs(pool), Post())
         office.correspondence = Correspondence(

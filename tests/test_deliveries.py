@@ -39,7 +39,6 @@ from mail6m.storage.deliveries import (
 )
 from mail6m.storage.domains import Domains
 from mail6m.storage.errors import Refused
-from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.storage.servers import Servers
 from tests.reactor_thread import run
@@ -54,7 +53,6 @@ NOBODY = 999_999
 def own(database: str) -> str:
     """The DSN of a database without anybody else's deliveries."""
     dsn = new_database(database)
-    migrate(dsn)
     return dsn
 
 

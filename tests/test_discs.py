@@ -19,21 +19,12 @@ from mail6m.shelves.discs import DiscLife
 from mail6m.storage.audit import By
 from mail6m.storage.discs import CellarReading, Discs
 from mail6m.storage.errors import Refused, Unavailable
-from mail6m.storage.migrate import migrate
 from tests.harness import require
 from tests.reactor_thread import run
 from tests.shelved import MASTER, House, assert_counted, make_disc_life, make_house
-from tests.stored import NOON, ask, new_database, new_message, new_pool
+from tests.stored import NOON, ask, new_message, new_pool
 
 OPERATOR = "operator", "command line"
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else has discs."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
 
 
 class Vault(NamedTuple):

@@ -12,11 +12,9 @@ from twisted.names.error import DNSServerError
 from mail6m.delivery.trial import Finding
 from mail6m.domains import Pointing, Proof, Record, Wrong
 from mail6m.model import TlsPolicy
-from mail6m.storage.migrate import migrate
 from mail6m.web import domains as pages
 from tests.console_client import Browser, Console, House, Page, listening, new_house
 from tests.scripted_peer import LOOPBACK, Peer
-from tests.stored import new_database
 from tests.test_domains import Zones
 
 
@@ -27,10 +25,8 @@ def zones() -> Zones:
 
 
 @pytest.fixture(scope="module")
-def at(database: str, zones: Zones) -> Iterator[Console]:
+def at(dsn: str, zones: Zones) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn, resolver=zones) as console:
         yield console
 

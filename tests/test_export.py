@@ -32,13 +32,12 @@ from mail6m.shelves.exports import Exporter
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Export, Exports
-from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from tests.harness import require
 from tests.reactor_thread import run, the_reactor
 from tests.shelved import House, make_house
-from tests.stored import KEY, NOON, ask, by, new_database, new_message, new_pool
+from tests.stored import KEY, NOON, ask, by, new_message, new_pool
 
 ARRIVED = datetime(2005, 7, 1, 8, 30, 12, tzinfo=UTC)
 
@@ -124,14 +123,6 @@ def test_an_archive_of_very_many_members() -> None:
 
 
 # On a database
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else wants files."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
 
 
 class _Keys:

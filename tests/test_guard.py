@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred
 
 from mail6m.access.signin import totp_owner
 from mail6m.seal import Keyring
-from mail6m.storage.migrate import migrate
 from mail6m.web.routes import Access, Route, act, page
 from mail6m.web.visit import Answer, Plain, Redirect, Visit, is_inside
 from tests.console_client import (
@@ -36,7 +35,7 @@ from tests.console_client import (
     walk,
 )
 from tests.reactor_thread import PATIENCE
-from tests.stored import NOWHERE, new_database
+from tests.stored import NOWHERE
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -72,14 +71,6 @@ class Mirror:
     async def lead_away(self, visit: Visit) -> Answer:
         """What must not happen, either."""
         return Redirect("//evil.example/")
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database of these tests' own."""
-    own = new_database(database)
-    migrate(own)
-    return own
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from hypothesis.stateful import (
 
 from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.errors import Refused
-from mail6m.storage.migrate import migrate
 from tests.chronicle import CABINET, CELLAR, DELETED, THINNED
 from tests.harness import Say
 from tests.history import MEANWHILE, History
@@ -224,7 +223,6 @@ MUST_HAPPEN = {
 def dsn(database: str) -> str:
     """A database in which nobody else has mail, and which does not wait for its disk."""
     dsn = new_database(database)
-    migrate(dsn)
     name = psycopg2.extensions.parse_dsn(dsn)["dbname"]
     ask(dsn, f"ALTER DATABASE {name} SET synchronous_commit = off")
     return dsn

@@ -40,11 +40,10 @@ from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.domains import Domains
-from mail6m.storage.migrate import migrate
 from mail6m.storage.pool import Pool
 from mail6m.turn import Turn
 from tests.reactor_thread import run, the_reactor
-from tests.stored import NOWHERE, ask, by, new_database, new_pool
+from tests.stored import NOWHERE, ask, by, new_pool
 
 HOSTNAME = "mx.mail6m.test"
 SETTINGS = Settings(hostname=HOSTNAME, spool_threshold=200_000, max_header_size=10_000)
@@ -212,10 +211,8 @@ def addressed(*recipients: str, sender: str = "anne@example.org", **values: Any)
 
 
 @pytest.fixture(scope="module")
-def house(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A database, two customers and their domains."""
-    dsn = new_database(database)
-    migrate(dsn)
     threads = ThreadPool(0, 2)
     threads.start()
     with new_pool(dsn, size=4) as pool:

@@ -14,7 +14,6 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from mail6m.seal import Key, Keyring, compress, seal
-from mail6m.storage.migrate import migrate
 from mail6m.web.download import Span, _pour, span
 from tests.console_client import (
     MASTER,
@@ -26,7 +25,7 @@ from tests.console_client import (
     new_house,
 )
 from tests.reactor_thread import run
-from tests.stored import NOON, new_database, new_message
+from tests.stored import NOON, new_message
 
 CONTENTS = [
     b"Subject: %d\r\n\r\n" % number + b"%d " % number * 60_000 + b"\r\n" for number in range(6)
@@ -34,10 +33,8 @@ CONTENTS = [
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 

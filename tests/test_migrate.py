@@ -10,13 +10,13 @@ import pytest
 from mail6m.storage import migrate as module
 from mail6m.storage.errors import StorageError, Unavailable
 from mail6m.storage.migrate import migrate, migrations
-from tests.stored import NOWHERE, ask, new_database
+from tests.stored import NOWHERE, ask, empty_database
 
 
 @pytest.fixture
 def empty(database: str) -> str:
     """The DSN of a database without any table."""
-    return new_database(database)
+    return empty_database(database)
 
 
 def tables(dsn: str) -> set[str]:

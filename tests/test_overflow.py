@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import smtplib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import cast
@@ -18,28 +17,11 @@ from mail6m.shelves.cabinet import criteria
 from mail6m.shelves.overflow import INTERVAL, PORTION, ROUND, SHARE, Overflow
 from mail6m.storage.archive import DAY, MINUTE
 from mail6m.storage.errors import Refused, Unavailable
-from mail6m.storage.migrate import migrate
 from mail6m.storage.shelves import Shed, Shelves
 from tests.harness import Server, new_place
 from tests.reactor_thread import run
-from tests.shelved import SIZE, House, assert_counted, make_house
-from tests.stored import NOON, ask, new_customer, new_database, new_message, new_pool
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else's cabinet is full."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
-
-
-@pytest.fixture(scope="module")
-def house(dsn: str) -> Iterator[House]:
-    """For all tests of this file; each has customers of its own."""
-    with new_pool(dsn, size=4) as pool:
-        yield make_house(dsn, pool)
-
+from tests.shelved import SIZE, House, assert_counted
+from tests.stored import NOON, ask, new_customer, new_message
 
 # One move
 

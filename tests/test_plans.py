@@ -11,10 +11,9 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 
 from mail6m.model import Plan
 from mail6m.shelves.plans import PlanChanges, begins
-from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Order, Plans
 from tests.reactor_thread import run
-from tests.stored import ask, by, new_customer, new_database, new_pool
+from tests.stored import ask, by, new_customer, new_pool
 
 PARIS, KIRITIMATI, HONOLULU = "Europe/Paris", "Pacific/Kiritimati", "Pacific/Honolulu"
 
@@ -36,14 +35,6 @@ class Office(NamedTuple):
     plans: Plans
     calendar: Calendar
     changes: PlanChanges
-
-
-@pytest.fixture(scope="module")
-def dsn(database: str) -> str:
-    """A database in which nobody else has ordered anything."""
-    dsn = new_database(database)
-    migrate(dsn)
-    return dsn
 
 
 @pytest.fixture

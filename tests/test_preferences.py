@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from mail6m.model import Plan
-from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import DEDICATED, Subscription
 from mail6m.storage.preferences import Preferences, PreferencesTable
 from mail6m.web.preferences import LABELS, PreferencesForm
 from mail6m.zones import OTHERS, zone_of, zones
 from tests.console_client import Browser, Console, House, listening, new_house
 from tests.reactor_thread import run
-from tests.stored import by, new_database, new_pool
+from tests.stored import by, new_pool
 
 PATH = "/preferences"
 DUCHEMIN = Preferences(
@@ -154,10 +153,8 @@ def test_all_time_zones_europe_first() -> None:
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from mail6m.domains import read_domain, unicode_form
-from mail6m.storage.migrate import migrate
 from mail6m.storage.whitelist import MOST, Whitelist
 from mail6m.web.whitelist import ADVICE, EntryForm, everybodys
 from tests.console_client import Browser, Console, House, Page, listening, new_house
 from tests.reactor_thread import run
-from tests.stored import by, new_database, new_pool
+from tests.stored import by, new_pool
 
 PATH = "/liste-blanche"
 
@@ -119,10 +118,8 @@ def test_a_provider_is_added_by_who_is_sure() -> None:
 
 
 @pytest.fixture(scope="module")
-def at(database: str) -> Iterator[Console]:
+def at(dsn: str) -> Iterator[Console]:
     """A console with a database of its own."""
-    dsn = new_database(database)
-    migrate(dsn)
     with listening(dsn) as console:
         yield console
 
