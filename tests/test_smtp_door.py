@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionLost
@@ -21,8 +22,9 @@ from mail6m.dialogue import client as sending
 from mail6m.dialogue.client import ClientDialogue, Transfer
 from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.model import Client, Envelope, Recipient, Reply, TlsPolicy
+from mail6m.proxied import BehindProxy
 from mail6m.settings import Settings
-from mail6m.smtp import RELAY_PATIENCE, BehindProxy, SmtpClient, SmtpServerFactory
+from mail6m.smtp import RELAY_PATIENCE, SmtpClient, SmtpServerFactory
 from mail6m.turn import Turn
 from tests.turn_by_turn import TurnByTurn
 
@@ -33,6 +35,8 @@ BEGUN = ENVELOPE + b"DATA\r\n"
 MESSAGE = b"Subject: Bonjour\r\n\r\nBonjour Marie\r\n"
 SENT = BEGUN + MESSAGE + b".\r\n"
 ASKING = b"MAIL FROM:<jean@example.org>\r\nRCPT TO:<marie@unknown.test>\r\n"
+V2 = b"\r\n\r\n\x00\r\nQUIT\n"
+"""What the PROXY protocol's second version begins with."""
 PROXY = b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 25\r\n"
 NOOP = b"NOOP " + b"x" * 1_017 + b"\r\n"
 """A kilobyte: 64 of them may stand behind an unanswered question, and no more."""
@@ -138,7 +142,9 @@ class Visit:
 class Door:
     """A factory on a clock by hand."""
 
-    def __init__(self, spool: Path, *, delay: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self, spool: Path, *, delay: float = 0.0, tls: bool = False, **settings: Any
+    ) -> None:
         self.clock = Clock()
         self.admission = FakeAdmission(spool)
         self.admission.delay = delay
@@ -147,7 +153,7 @@ class Door:
             Turn(self.clock),
             Settings(hostname="mail6m.test", **settings),
             self.admission,
-            lambda: None,
+            cast(Any, object()) if tls else None,
         )
         cast(Any, self.factory).doStart()
 
@@ -162,7 +168,7 @@ class Door:
     def proxied(self) -> Visit:
         """A connection that HAProxy has just made."""
         return Visit(
-            cast(Any, BehindProxy)(self.factory),
+            cast(Any, BehindProxy(self.factory, self.clock)),
             StringTransportWithDisconnection(),
             "192.0.2.100",
             self.clock,
@@ -482,6 +488,95 @@ def test_no_proxy_where_one_should_be(door: Door) -> None:
     assert not visit.inside
     assert visit.hears()
     assert not door.factory.sessions
+
+
+@pytest.mark.parametrize("said", [b"", PROXY[:20]])
+def test_a_proxy_that_does_not_say_whose_it_is(door: Door, said: bytes) -> None:
+    """Without its whole header a connection is cut off in time; with it, that time is over."""
+    silent, good = door.proxied(), door.proxied()
+    if said:
+        silent.say(said)
+    good.say(PROXY)
+    door.wait(9)
+    assert silent.inside
+    door.wait(2)
+    assert (silent.inside, good.inside) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        (b"PROXY TCP6 2001:db8::9 2001:db8::1 40000 25\r\n", "2001:db8::9"),
+        (b"PROXY UNKNOWN\r\n", "192.0.2.100"),
+        (V2 + b"\x21\x11\x00\x0c\xcb\x00\x71\x09\xc0\x00\x02\x01\x9c\x40\x00\x19", "203.0.113.9"),
+        (V2 + b"\x20\x00\x00\x00", "192.0.2.100"),
+    ],
+    ids=["version 1, IPv6", "version 1, unknown", "version 2, IPv4", "version 2, local"],
+)
+def test_headers_of_both_versions(door: Door, header: bytes, address: str) -> None:
+    """The client is the one in the header; without one (a health check) it is the proxy itself."""
+    visit = door.proxied()
+    visit.say(header)
+    visit.say(EHLO + SENT)
+    [(envelope, _)] = door.admission.messages
+    assert envelope.client.address == address
+
+
+# The TLS handshake
+
+
+class _TlsServerTransport(StringTransportWithDisconnection):
+    """Is asked for TLS, and leaves the handshake to the test."""
+
+    handshaking = False
+
+    def startTLS(self, context: object) -> None:
+        self.handshaking = True
+
+    def getHandle(self) -> Any:
+        """A session that has been agreed on."""
+        return SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+
+
+@pytest.fixture
+def handshake(tmp_path: Path) -> tuple[Door, Visit]:
+    """A client that has said STARTTLS, been answered 220, and says nothing more."""
+    door = Door(tmp_path, tls=True)
+    visit = door.visit(transport=_TlsServerTransport)
+    visit.say(EHLO)
+    visit.say(b"STARTTLS\r\n")
+    assert visit.heard()[-1].startswith("220")
+    assert cast(_TlsServerTransport, visit.transport).handshaking
+    return door, visit
+
+
+def test_a_handshake_that_does_not_end(handshake: tuple[Door, Visit]) -> None:
+    """It is cut after a minute, without a word in clear."""
+    door, visit = handshake
+    door.wait(60)
+    assert visit.inside
+    door.wait(2)
+    assert not visit.inside
+    assert visit.heard() == []
+
+
+def test_a_handshake_in_time(handshake: tuple[Door, Visit]) -> None:
+    """Then the session has its own patience again."""
+    door, visit = handshake
+    door.wait(59)
+    cast(Any, visit.protocol).handshakeCompleted()
+    door.wait(200)
+    visit.say(EHLO)
+    assert visit.heard()[-1].startswith("250")
+    assert visit.inside
+
+
+def test_closing_down_during_a_handshake(handshake: tuple[Door, Visit]) -> None:
+    """Nothing can be said, and nobody is waited for."""
+    door, visit = handshake
+    assert door.factory.shut_down().called
+    assert not visit.inside
+    assert visit.heard() == []
 
 
 # Back-pressure
