@@ -15,6 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from mail6m.certificates import Certificates, self_signed
 from mail6m.settings import SettingsError
+from tests.certificate_files import renew, renew_rsa, replace
 
 NOW = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -29,25 +30,17 @@ class Place:
 
     def add(self, *names: str, now: datetime.datetime = NOW) -> int:
         """A certificate of one more pair; its serial number."""
-        stem = self._directory / str(len(self.files))
-        self.files.append((stem.with_suffix(".crt"), stem.with_suffix(".key")))
-        return self.renew(-1, *names, now=now)
+        chain = self._directory / f"{len(self.files)}.crt"
+        self.files.append((chain, chain.with_suffix(".key")))
+        return renew(chain, *names, now=now)
 
-    def renew(self, which: int, *names: str, now: datetime.datetime = NOW) -> int:
+    def renew(self, which: int, *names: str) -> int:
         """Another certificate and key in the place of a pair's; its serial number."""
-        chain, key = self_signed(names, now)
-        for path, pem in zip(self.files[which], (chain, key), strict=True):
-            _replace(path, pem)
-        return x509.load_pem_x509_certificate(chain).serial_number
+        return renew(self.files[which][0], *names, now=NOW)
 
     def certificates(self) -> Certificates:
+        """As a server has them."""
         return Certificates(self.files)
-
-
-def _replace(path: Path, octets: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(octets)
-    fresh.replace(path)
 
 
 @pytest.fixture
@@ -161,7 +154,7 @@ def test_a_whole_chain_is_shown(place: Place) -> None:
     place.add("mx.example.org")
     issuer, _ = self_signed(["Issuer"], NOW)
     chain = place.files[0][0]
-    _replace(chain, chain.read_bytes() + issuer)
+    replace(chain, chain.read_bytes() + issuer)
     session = Handshake(place.certificates())
     assert len(session.client._sslobj.get_unverified_chain()) == 2  # type: ignore[attr-defined]
 
@@ -169,33 +162,39 @@ def test_a_whole_chain_is_shown(place: Place) -> None:
 # What is agreed on
 
 
-@pytest.mark.parametrize(
-    "ciphers",
-    ["AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA256", "DHE-RSA-AES128-GCM-SHA256", "aNULL"],
-)
-def test_ciphers_of_yesterday(place: Place, ciphers: str) -> None:
-    """A client with nothing but RSA key exchange, CBC, finite fields or no key gets no session."""
-    place.add("mx.example.org")
+@pytest.fixture(scope="module")
+def with_rsa(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate that even the weakest ciphers could be used with."""
+    chain = tmp_path_factory.mktemp("rsa") / "rsa.crt"
+    renew_rsa(chain, "mx.example.org")
+    return Certificates([(chain, chain.with_suffix(".key"))])
+
+
+def offering(ciphers: str) -> ssl.SSLContext:
+    """A client's context that knows TLS 1.2 and those ciphers alone."""
     context = unjudging()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
-    with pytest.raises(SSL.Error, match=r"no shared cipher|no suitable"):
-        Handshake(place.certificates(), context=context)
+    return context
+
+
+@pytest.mark.parametrize(
+    "ciphers",
+    ["AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256", "DHE-RSA-AES128-GCM-SHA256", "aNULL"],
+)
+def test_ciphers_of_yesterday(with_rsa: Certificates, ciphers: str) -> None:
+    """A client with nothing but RSA key exchange, CBC, finite fields or no key gets no session."""
+    with pytest.raises(SSL.Error, match="no shared cipher"):
+        Handshake(with_rsa, context=offering(ciphers))
 
 
 @pytest.mark.parametrize("cipher", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
-def test_ciphers_of_today(place: Place, cipher: str) -> None:
+def test_ciphers_of_today(with_rsa: Certificates, cipher: str) -> None:
     """TLS 1.2 with forward secrecy and authenticated encryption."""
-    place.add("mx.example.org")
-    context = unjudging()
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(f"ECDHE-ECDSA-{cipher}")
-    session = Handshake(place.certificates(), context=context)
-    assert session.client.cipher() == (
-        f"ECDHE-ECDSA-{cipher}",
-        "TLSv1.2",
-        session.client.cipher()[2],
-    )
+    session = Handshake(with_rsa, context=offering(f"ECDHE-RSA-{cipher}"))
+    agreed = session.client.cipher()
+    assert agreed is not None
+    assert agreed[:2] == (f"ECDHE-RSA-{cipher}", "TLSv1.2")
 
 
 # When the files change
@@ -218,7 +217,7 @@ def test_a_renewal_that_is_broken(place: Place, warnings: list[str]) -> None:
     old = place.add("mx.example.org")
     place.add("mx.example.net")
     certificates = place.certificates()
-    _replace(place.files[0][1], b"half of a k")
+    replace(place.files[0][1], b"half of a k")
     assert [Handshake(certificates).serial for _ in range(3)] == [old] * 3
     assert len(warnings) == 1
     assert "keeping the former certificate" in warnings[0]
@@ -238,9 +237,9 @@ def test_a_key_that_comes_after_its_chain(place: Place) -> None:
     old = place.add("mx.example.org")
     certificates = place.certificates()
     chain, key = self_signed(["mx.example.org"], NOW)
-    _replace(place.files[0][0], chain)
+    replace(place.files[0][0], chain)
     assert Handshake(certificates).serial == old
-    _replace(place.files[0][1], key)
+    replace(place.files[0][1], key)
     assert Handshake(certificates).serial == x509.load_pem_x509_certificate(chain).serial_number
 
 

@@ -7,7 +7,6 @@ a receiving machine sees it.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
 import json
 import os
@@ -28,13 +27,13 @@ from typing import Any, Self
 
 import psycopg2
 import pytest
+import sslyze
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mail6m.model import HOUSE
 from mail6m.storage.embedded import Embedded
+from tests.certificate_files import renew, renew_rsa
+from tests.haproxy import haproxy
 from tests.harness import LOOPBACK, ROOT, Server, free_ports, kill, new_place, require
 from tests.scripted_peer import Mail, Peer
 
@@ -44,6 +43,7 @@ LARGEST = 2_000_000
 IDN = "café-duchemin.test"
 A_LABEL = "xn--caf-duchemin-deb.test"
 JEAN, MARIE, VOISIN = "jean@example.org", "marie@mondomaine.fr", "paul@voisin.test"
+REPLY = rb"[2-5]\d\d[ -]"
 _TRACE = re.compile(rb"Received:[^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*")
 
 
@@ -51,11 +51,12 @@ class Raw:
     """A session that says what it is told to, octet by octet."""
 
     def __init__(
-        self, server: Server, *, hello: bool = True, port: int = 0, first: bytes = b""
+        self, server: Server, *, hello: bool = True, port: int = 0, source: str = LOOPBACK
     ) -> None:
-        self.socket = socket.create_connection((LOOPBACK, port or server.smtp_port), PATIENCE)
+        self.socket = socket.create_connection(
+            (LOOPBACK, port or server.smtp_port), PATIENCE, source_address=(source, 0)
+        )
         self._replies = self.socket.makefile("rb")
-        self.say(first)
         assert self.reply().startswith("220")
         if hello:
             assert self.ask(b"EHLO client.test").startswith("250")
@@ -83,6 +84,12 @@ class Raw:
         self.say(command + b"\r\n")
         return self.reply()
 
+    def rest(self) -> bytes:
+        """All that comes before the server hangs up, in whatever form."""
+        with contextlib.suppress(ConnectionResetError):
+            return self._replies.read()
+        return b""
+
     def envelope(self, *recipients: str, sender: str = JEAN, parameters: str = "") -> list[str]:
         """Say MAIL and RCPTs in a group; their replies."""
         lines = [f"MAIL FROM:<{sender}>{parameters}", *(f"RCPT TO:<{to}>" for to in recipients)]
@@ -97,11 +104,11 @@ class Raw:
         self.say(re.sub(rb"(?:\A|(?<=\r\n))\.", b"..", content) + b".\r\n")
         return self.reply()
 
-    def secure(self, context: ssl.SSLContext) -> ssl.SSLSocket:
-        """STARTTLS, the handshake, and EHLO again."""
+    def secure(self, context: ssl.SSLContext, name: str | None = None) -> ssl.SSLSocket:
+        """STARTTLS, the handshake (asking for that name), and EHLO again."""
         assert self.ask(b"STARTTLS").startswith("220")
         self._replies.close()
-        secured = context.wrap_socket(self.socket)
+        secured = context.wrap_socket(self.socket, server_hostname=name)
         self.socket, self._replies = secured, secured.makefile("rb")
         assert self.ask(b"EHLO client.test").startswith("250")
         return secured
@@ -130,7 +137,7 @@ class Scene:
     voisin: int
     hosts: dict[str, Peer]
     dsn: str
-    certificate: Path
+    certificates: list[Path]
     proxied_port: int
 
     def archived(self, subject: str, customer: int | None = None) -> list[dict[str, Any]]:
@@ -191,9 +198,12 @@ def scene() -> Iterator[Scene]:
             name: stack.enter_context(Peer(extensions=extensions))
             for name in ("duchemin", "voisin")
         }
-        certificate = place / "cert.pem"
-        new_certificate(certificate, 1)
-        tls = ("--tls-cert", str(certificate), "--tls-key", str(certificate.with_suffix(".key")))
+        certificates = [place / f"{name}.crt" for name in ("mail6m", "voisin")]
+        tls = []
+        renew_rsa(certificates[0], "mail6m.test")
+        renew(certificates[1], "mx.voisin.test", "*.voisin.test")
+        for path in certificates:
+            tls += ["--tls-cert", str(path), "--tls-key", str(path.with_suffix(".key"))]
         [proxied_port] = free_ports(1)
         proxied = ("--smtp", f"haproxy:tcp:{proxied_port}:interface={LOOPBACK}")
         limit = ("--max-message-size", str(LARGEST))
@@ -205,35 +215,7 @@ def scene() -> Iterator[Scene]:
         server.add_domain("voisin.test", voisin, hosts["voisin"].port)
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Scene(server, duchemin, voisin, hosts, database.start(), certificate, proxied_port)
-
-
-def new_certificate(path: Path, serial: int) -> None:
-    """A chain at ``path`` and its key beside it, signed by itself; replaced if they are there."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail6m.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(serial)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    for file, octets in (
-        (path.with_suffix(".key"), private),
-        (path, certificate.public_bytes(pem)),
-    ):
-        fresh = file.with_suffix(".new")
-        fresh.write_bytes(octets)
-        fresh.replace(file)
+        yield Scene(server, duchemin, voisin, hosts, database.start(), certificates, proxied_port)
 
 
 def unjudging(**bounds: ssl.TLSVersion) -> ssl.SSLContext:
@@ -349,26 +331,105 @@ def test_nothing_said_before_tls_counts(scene: Scene) -> None:
         secured.close()
 
 
+def test_commands_injected_during_the_handshake(scene: Scene) -> None:
+    """What is typed in clear between the 220 and the handshake ends the session unanswered."""
+    with Raw(scene.server) as client:
+        assert client.ask(b"STARTTLS").startswith("220")
+        client.say(b"EHLO evil.test\r\nMAIL FROM:<evil@example.org>\r\n")
+        assert not re.search(REPLY, client.rest())
+
+
+def test_commands_injected_along_with_the_handshake(scene: Scene) -> None:
+    """Nor is it kept for later when the handshake follows it in the same segment."""
+    hello = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        unjudging().wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
+    with Raw(scene.server) as client:
+        assert client.ask(b"STARTTLS").startswith("220")
+        client.say(b"NOOP\r\n" + hello.read())
+        assert not re.search(REPLY, client.rest())
+
+
+def test_sslyze(scene: Scene) -> None:
+    """What sslyze looks for: old protocols, weak ciphers and curves, compression, known attacks."""
+    apart = {sslyze.ScanCommand.CERTIFICATE_INFO, sslyze.ScanCommand.HTTP_HEADERS}
+    request = sslyze.ServerScanRequest(
+        sslyze.ServerNetworkLocation("mail6m.test", scene.server.smtp_port, LOOPBACK),
+        sslyze.ServerNetworkConfiguration(
+            "mail6m.test", sslyze.ProtocolWithOpportunisticTlsEnum.SMTP
+        ),
+        set(sslyze.ScanCommand) - apart,
+    )
+    scanner = sslyze.Scanner()
+    scanner.queue_scans([request])
+    [done] = scanner.get_results()
+    assert done.scan_result is not None, done.connectivity_error_trace
+    found = {name: attempt.result for name, attempt in vars(done.scan_result).items()}
+    accepted = {
+        name.removesuffix("_cipher_suites"): {one.cipher_suite.name for one in suites}
+        for name, result in found.items()
+        if (suites := getattr(result, "accepted_cipher_suites", None))
+    }
+    assert accepted.keys() == {"tls_1_2", "tls_1_3"}
+    strong = r"TLS_(ECDHE_RSA_WITH_)?(AES_(128|256)_GCM|CHACHA20_POLY1305)_SHA(256|384)"
+    suites = accepted["tls_1_2"] | accepted["tls_1_3"]
+    assert all(re.fullmatch(strong, suite) for suite in suites), suites
+    curves = {curve.name for curve in found["elliptic_curves"].supported_curves}
+    assert curves == {"X25519", "X448", "secp256r1", "secp384r1", "secp521r1"}
+    assert not found["tls_compression"].supports_compression
+    assert not found["tls_1_3_early_data"].supports_early_data
+    assert found["tls_fallback_scsv"].supports_fallback_scsv
+    assert found["tls_extended_master_secret"].supports_ems_extension
+    assert not found["openssl_ccs_injection"].is_vulnerable_to_ccs_injection
+    assert not found["heartbleed"].is_vulnerable_to_heartbleed
+    assert found["robot"].robot_result.name == "NOT_VULNERABLE_RSA_NOT_SUPPORTED"
+    assert found["session_renegotiation"].supports_secure_renegotiation
+    assert found["session_renegotiation"].client_renegotiations_success_count == 0
+
+
 def test_the_certificate_is_read_again(scene: Scene) -> None:
     """New sessions get the new certificate at once, and those that are open go on."""
+    [first, _] = scene.certificates
     with Raw(scene.server) as before:
-        assert serial_of(before.secure(unjudging())) == 1
-        new_certificate(scene.certificate, 2)
+        old = serial_of(before.secure(unjudging()))
+        new = renew(first, "mail6m.test")
         with Raw(scene.server) as after:
-            assert serial_of(after.secure(unjudging())) == 2
+            assert serial_of(after.secure(unjudging())) == new != old
         assert before.message(MARIE, content=letter("new certificate")).startswith("250")
 
 
+def test_a_certificate_by_name(scene: Scene) -> None:
+    """A client that names the server is shown the certificate of that name (SNI)."""
+    shown = []
+    for name in (None, "mail6m.test", "mx.voisin.test", "mx2.voisin.test", "elsewhere.test"):
+        with Raw(scene.server) as client:
+            shown.append(serial_of(client.secure(unjudging(), name)))
+    first, second = shown[0], shown[2]
+    assert first != second
+    assert shown == [first, first, second, second, first]
+
+
 def test_behind_a_proxy(scene: Scene) -> None:
-    """Through HAProxy, in clear and over TLS, the trace names the client and not the proxy."""
-    header = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
-    with Raw(scene.server, port=scene.proxied_port, first=header) as client:
-        assert client.message(MARIE, content=letter("by a proxy")).startswith("250")
-        client.secure(unjudging())
-        assert client.message(MARIE, content=letter("by a proxy")).startswith("250")
-    traces = [trace(mail) for mail in scene.relayed("by a proxy", 2)]
-    assert all("[203.0.113.9])" in line for line in traces)
-    assert sorted(re.findall(r" with (\w+) ", " ".join(traces))) == ["ESMTP", "ESMTPS"]
+    """Through HAProxy, by both versions of its protocol, in clear and over TLS: whose it is.
+
+    The trace and the archive name the client and not the proxy.
+    """
+    client_address = "127.0.0.77"
+    with new_place() as place, haproxy(place, scene.proxied_port) as ports:
+        for port in ports:
+            with Raw(scene.server, port=port, source=client_address) as client:
+                assert client.message(MARIE, content=letter("by a proxy")).startswith("250")
+                client.secure(unjudging())
+                assert client.message(MARIE, content=letter("by a proxy")).startswith("250")
+    traces = [trace(mail) for mail in scene.relayed("by a proxy", 4)]
+    assert all(f"[{client_address}])" in line for line in traces)
+    protocols = re.findall(r" with (\w+) ", " ".join(traces))
+    assert sorted(protocols) == ["ESMTP", "ESMTP", "ESMTPS", "ESMTPS"]
+    ids = [row["id"] for row in scene.archived("by a proxy")]
+    asked = "SELECT DISTINCT client_address FROM message WHERE message_id = ANY (%s::uuid[])"
+    with contextlib.closing(psycopg2.connect(scene.dsn)) as connection, connection.cursor() as cur:
+        cur.execute(asked, (ids,))
+        assert cur.fetchall() == [(client_address,)]
 
 
 # CHUNKING, SMTPUTF8, addresses
