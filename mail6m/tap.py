@@ -330,14 +330,22 @@ class Foundation:
         self._embedded: Embedded | None = None
         self.dsn = settings.database
 
-    async def start(self) -> None:
-        """Open the data directory and the database. Raises `SettingsError` or `StorageError`."""
+    def make_data(self) -> None:
+        """Make the data directory, if it is not there yet. Raises `SettingsError`."""
         data = self.settings.data
         try:
             # Others may pass through, as the embedded PostgreSQL's own account must; not look in.
             data.mkdir(mode=0o711, parents=True, exist_ok=True)
             for private in ("keys", "spool"):
                 (data / private).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"--data {data}: {error.strerror}") from error
+
+    async def start(self) -> None:
+        """Open the data directory and the database. Raises `SettingsError` or `StorageError`."""
+        self.make_data()
+        data = self.settings.data
+        try:
             master = master_key(data / "keys" / "master.key")
         except OSError as error:
             raise SettingsError(f"--data {data}: {error.strerror}") from error

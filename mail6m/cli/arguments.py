@@ -22,6 +22,18 @@ def domain_name(value: str) -> str:
     return name
 
 
+def server_name(value: str) -> str:
+    """A name that a certificate can be for: a host's, or ``*.`` and a domain's, in A-labels."""
+    name = value.removeprefix("*.")
+    try:
+        canonical_name = canonical_domain(name)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(f"{value!r}: {error}") from error
+    if canonical_name.startswith("[") or canonical_name.rpartition(".")[2].isdecimal():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a server's name")
+    return value[: len(value) - len(name)] + canonical_name
+
+
 def address(value: str) -> str:
     """A mail address in its canonical form."""
     try:

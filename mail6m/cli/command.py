@@ -32,16 +32,19 @@ class Noun:
         """``verbs`` is what `argparse.ArgumentParser.add_subparsers` returned."""
         self._verbs, self._common = verbs, common
 
-    def verb(self, name: str, command: Command, *, makes: bool = False) -> argparse.ArgumentParser:
+    def verb(
+        self, name: str, command: Command, *, makes: bool = False, alone: bool = False
+    ) -> argparse.ArgumentParser:
         """Add a command, whose help is its docstring; its arguments are for the caller to add.
 
-        ``makes``: it makes the server's ``--data`` if that is not there yet.
+        ``makes``: it makes the server's ``--data`` if that is not there yet. ``alone``: it needs no
+        database, and its foundation is not started.
         """
         told = command.__doc__
         added: argparse.ArgumentParser = self._verbs.add_parser(
             name, help=told, description=told, parents=[self._common]
         )
-        added.set_defaults(command=command, makes=makes)
+        added.set_defaults(command=command, makes=makes, alone=alone)
         return added
 
 

@@ -16,10 +16,23 @@ from mail6m.cli import (
     shelves,
     signing,
     status,
+    tls,
 )
 from mail6m.cli.command import CommandLine
 
-_NOUNS = (customers, accounts, domains, messages, queue, shelves, archivist, discs, signing, status)
+_NOUNS = (
+    customers,
+    accounts,
+    domains,
+    messages,
+    queue,
+    shelves,
+    archivist,
+    discs,
+    signing,
+    tls,
+    status,
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -79,7 +79,8 @@ async def _result(reactor: Any, options: argparse.Namespace) -> Any:
         raise SettingsError(f"--data {settings.data}: there is no such directory")
     foundation = Foundation(reactor, settings)
     try:
-        await foundation.start()
+        if not options.alone:
+            await foundation.start()
         return await options.command(foundation, options)
     finally:
         await foundation.stop()
