@@ -20,7 +20,7 @@ from twisted.names import dns
 from twisted.names.error import DNSNameError
 
 from mail6m.dialogue.address import canonical_domain
-from mail6m.model import Domain, Host, TlsPolicy
+from mail6m.model import Domain, Host, StsMode, TlsPolicy
 from mail6m.storage.audit import By
 from mail6m.storage.claims import Claim, Claims
 from mail6m.storage.domains import Domains, read_host
@@ -214,6 +214,14 @@ class Declarations:
             await self._claims.put(by, found.name, found.token, hosts, tls)
         else:
             await self._domains.change(by, found.name, hosts, tls)
+
+    async def publish(self, by: By, found: Domain, mode: StsMode, reports: str) -> None:
+        """Ask those who send to the domain for verified TLS, or no longer; see `StsMode`.
+
+        Who has never asked for anything does not do so by asking for nothing. Raises `Refused`.
+        """
+        never = mode is StsMode.NONE and found.sts is None
+        await self._domains.publish(by, found.name, None if never else mode, reports)
 
     async def remove(self, by: By, found: Domain | Claim) -> None:
         """A domain, or a claim to it, is no more. Raises `Refused` if it has just been removed."""

@@ -298,6 +298,17 @@ class Act(enum.StrEnum):
     CLOSING_WITHDRAWN = "end of contract withdrawn"
 
 
+class StsMode(enum.StrEnum):
+    """What senders are asked to do when no server of ours proves its name (RFC 8461, 5)."""
+
+    NONE = "none"
+    """Nothing any more, for those who remember another wish."""
+    TESTING = "testing"
+    """To deliver all the same, and to report it."""
+    ENFORCE = "enforce"
+    """Not to deliver."""
+
+
 class TlsPolicy(enum.StrEnum):
     """How a customer's receiving machine is to be reached."""
 
@@ -329,6 +340,10 @@ class Domain:
     verify_recipients: bool = True
     closed: bool = False
     """Its customer's contract has ended: it takes no mail in, and what came in before goes on."""
+    sts: StsMode | None = None
+    """None: there has never been an MTA-STS policy."""
+    tls_reports: str = ""
+    """The address for TLS reports (RFC 8460); empty: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,3 +140,8 @@ class Settings:
     """For the reply to the end of data, which must not be cut short (RFC 5321, 4.5.3.2.6)."""
     queue_poll: float = 1.0
     """How often the queue looks for deliveries that are due."""
+
+    @property
+    def mx_names(self) -> tuple[str, ...]:
+        """What customers' MX records point at, the first one first."""
+        return self.mx or (self.hostname,)

@@ -57,6 +57,7 @@ from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE, Host
 from mail6m.names import ClientNames
 from mail6m.proxied import BehindProxy
+from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.reception import Reception
 from mail6m.resolver import Resolver, nameservers
@@ -646,7 +647,14 @@ class Mail6M(Service):
         self._sweep = foundation.sweep(own_mail, self._console_url)
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
-        web = Web(journal.registry, self._health, self._measure, *self._console(own_mail))
+        policies = Policies(reactor, Domains(foundation.console_pool), settings.mx_names)
+        web = Web(
+            journal.registry,
+            self._health,
+            self._measure,
+            policies.served,
+            *self._console(own_mail),
+        )
         await self._antispam.start(self._antispam_is)
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
         await self._listen(settings.web, web.site(), self._web_ports, "web")
@@ -703,7 +711,7 @@ class Mail6M(Service):
                 in_thread=deferToThread,
                 clock=_now,
                 hostname=settings.hostname,
-                mx_names=settings.mx or (settings.hostname,),
+                mx_names=settings.mx_names,
                 trusted_proxies=[ip_network(network) for network in settings.trusted_proxy],
                 session_idle=settings.session_idle,
                 session_lifetime=settings.session_lifetime,

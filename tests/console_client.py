@@ -23,6 +23,7 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.names.error import DNSNameError
 
@@ -30,6 +31,7 @@ from mail6m.access.signin import new_token, token_hash
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import Summary
+from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -205,7 +207,15 @@ def listening(
         async def listen() -> tuple[Guard, Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
                 guard, pages = console(parts)
-            web = Web(CollectorRegistry(), _health, _measure, guard, [*pages, *more_pages])
+            policies = Policies(Clock(), domains, available["mx_names"])
+            web = Web(
+                CollectorRegistry(),
+                _health,
+                _measure,
+                policies.served,
+                guard,
+                [*pages, *more_pages],
+            )
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
         guard, web, port = run(listen)
@@ -645,6 +655,9 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         {"name": h.domain}, [("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
     ),
     "POST /domaines/<name>/verifier": lambda h: Sample({"name": h.claim}, idle=True, foreign=404),
+    "POST /domaines/<name>/mta-sts": lambda h: Sample(
+        {"name": h.domain}, [("mode", "testing"), ("reports", "")], foreign=404
+    ),
     "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
     "POST /domaines/<name>/supprimer": lambda h: Sample(
         {"name": h.domain}, [("sur", "oui")], foreign=404

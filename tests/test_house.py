@@ -18,7 +18,8 @@ FLOORS = [
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},
-    {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"},
+    {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
+    | {"published"},
     {"web"},
     {"tap"},
     {"cli"},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psycopg2.errors
 
-from mail6m.model import Act, Domain, Host, TlsPolicy
+from mail6m.model import Act, Domain, Host, StsMode, TlsPolicy
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row
@@ -14,7 +14,7 @@ from mail6m.storage.pool import Pool, Row
 CHANNEL = "mail6m_routes"
 """NOTIFY goes here when a domain or a customer has changed."""
 
-_COLUMNS = "name, customer_id, hosts, tls, verify_recipients, closed"
+_COLUMNS = "name, customer_id, hosts, tls, verify_recipients, closed, sts, tls_reports"
 
 TAKEN_OVER = (
     """
@@ -45,6 +45,10 @@ _CHANGE = audited(
     """
     UPDATE destination d SET next_probe_at = now() FROM done WHERE d.destination = done.name""",
 )
+
+_PUBLISH = audited("""
+    UPDATE domain SET sts = %(sts)s, tls_reports = %(reports)s
+    WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""")
 
 _FIND = f"SELECT {_COLUMNS} FROM domain WHERE name = %s"
 
@@ -89,6 +93,16 @@ class Domains:
         if not await self._pool.query(_CHANGE, parameters | act):
             raise Refused(f"{name} is not declared")
 
+    async def publish(self, by: By, name: str, mode: StsMode | None, reports: str) -> None:
+        """Another MTA-STS policy, and an address for reports, or neither.
+
+        Raises `Refused` if the customer has no such domain.
+        """
+        parameters = {"customer": by.customer, "name": name, "sts": mode, "reports": reports}
+        act = note(by, Act.DOMAIN_CHANGED, f"{name}: MTA-STS {mode or StsMode.NONE}")
+        if not await self._pool.query(_PUBLISH, parameters | act):
+            raise Refused(f"{name} is not declared")
+
     async def find(self, name: str) -> Domain | None:
         """The domain of that canonical name."""
         rows = await self._pool.query(_FIND, (name,))
@@ -106,9 +120,9 @@ class Domains:
 
 
 def _domain(row: Row) -> Domain:
-    name, customer, hosts, tls, verify, closed = row
-    to = tuple(read_host(host) for host in hosts)
-    return Domain(name, customer, to, TlsPolicy(tls), verify, closed)
+    name, customer, hosts, tls, verify, closed, sts, tls_reports = row
+    to, mode = tuple(map(read_host, hosts)), StsMode(sts) if sts is not None else None
+    return Domain(name, customer, to, TlsPolicy(tls), verify, closed, mode, tls_reports)
 
 
 def read_host(value: str, port: int = 25) -> Host:

@@ -15,6 +15,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from mail6m.storage.errors import Unavailable
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Route, routes_of
 from mail6m.web.site import QuietSite, StaticFile, static_files
@@ -49,18 +50,22 @@ class Web:
         registry: CollectorRegistry,
         health: Callable[[], Awaitable[dict[str, Any]]],
         measure: Callable[[], Awaitable[None]],
+        policy: Callable[[str], Awaitable[bytes | None]],
         guard: Guard,
         console: Sequence[object],
     ) -> None:
+        """``policy`` is what a host of some name serves as an MTA-STS policy, if it has one."""
         self._registry = registry
         self._health = health
         self._measure = measure
+        self._policy = policy
         self._guard = guard
         self._static = static_files()
         self.app = Klein()
         self.app.url_map.merge_slashes = False  # there is one address for a page, and no redirect
         self.app.route("/metrics", methods=["GET"])(self.metrics)
         self.app.route("/health", methods=["GET"])(self.health)
+        self.app.route("/.well-known/mta-sts.txt", methods=["GET"])(self.mta_sts)
         self.app.route("/static/<name>", methods=["GET"])(self.static)
         for pages in console:
             for route, function in routes_of(pages):
@@ -99,6 +104,20 @@ class Web:
         if request.setETag(f'"{file.etag}"'.encode()):
             return b""
         return file.body
+
+    async def mta_sts(self, request: Any) -> bytes:
+        """The policy of the domain whose host is asked (RFC 8461, 3.3); 404 if it has none."""
+        request.setHeader("content-type", "text/plain; charset=us-ascii")
+        host = (request.getHeader(b"host") or b"").decode("ascii", "replace")
+        try:
+            policy = await self._policy(host)
+        except Unavailable:
+            request.setResponseCode(503)
+            return b""
+        if policy is None:
+            request.setResponseCode(404)
+            return b"There is no such policy.\r\n"
+        return policy
 
     async def metrics(self, request: IRequest) -> IResource:
         """Prometheus' text format."""

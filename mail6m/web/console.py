@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from mail6m import __version__
 from mail6m.access.links import PasswordLinks
@@ -133,6 +134,10 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     claims = Claims(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.hostname, ours)
+
+    def console_name() -> str:
+        return urlsplit(parts.console_url()).hostname or parts.hostname
+
     pages: list[object] = [
         SignInPages(signin, sessions),
         ForgottenPages(links),
@@ -151,7 +156,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         CellarPages(parts.cellar, parts.archivist),
         DiscPages(parts.discs, parts.disc_life),
         QueuePages(parts.deliveries),
-        DomainPages(declarations, trial, audit, parts.mx_names),
+        DomainPages(declarations, trial, audit, parts.mx_names, console_name),
         WhitelistPages(whitelist),
         PreferencesPages(
             PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words

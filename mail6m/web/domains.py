@@ -9,7 +9,7 @@ from wtforms import Form, SelectField, TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
 from mail6m.delivery.trial import Busy, Finding, Trial
-from mail6m.dialogue.address import AddressError, canonical_domain
+from mail6m.dialogue.address import AddressError, canonical, canonical_domain
 from mail6m.domains import (
     Declarations,
     Pointing,
@@ -20,11 +20,12 @@ from mail6m.domains import (
     record_of,
     unicode_form,
 )
-from mail6m.model import Act, Domain, Host, TlsPolicy
+from mail6m.model import Act, Domain, Host, StsMode, TlsPolicy
+from mail6m.published import records
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claim
 from mail6m.storage.errors import Refused
-from mail6m.web.forms import Line
+from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -35,6 +36,13 @@ TLS = {
     TlsPolicy.NONE: N_("Jamais"),
 }
 """How mail goes on, for people."""
+
+STS = {
+    StsMode.NONE: N_("Rien de particulier"),
+    StsMode.TESTING: N_("À l'essai : tout est remis, les échecs sont rapportés"),
+    StsMode.ENFORCE: N_("Obligatoire : rien n'est remis sans certificat vérifié"),
+}
+"""What those who send are asked for, for people."""
 
 _WRONG = {
     Wrong.NO_DOMAIN: N_("Ce n'est pas un nom de domaine. Écrivez-le comme mondomaine.fr."),
@@ -76,6 +84,7 @@ _PROOFS = {
     Proof.TAKEN: _WRONG[Wrong.TAKEN],
     Proof.UNKNOWN: N_("Le DNS n'a pas répondu. Essayez à nouveau dans quelques minutes."),
 }
+_NO_ADDRESS = N_("Ce n'est pas une adresse. Écrivez-la comme marie@mondomaine.fr.")
 FINDINGS = {
     Finding.TAKEN: N_("Tout va bien : cette machine accepte le courrier de votre domaine."),
     Finding.REFUSED: N_("Cette machine refuse le courrier de votre domaine."),
@@ -148,16 +157,44 @@ class DomainForm(HostsForm):
             raise ValidationError(_WRONG[unfit.why]) from unfit
 
 
+class StsForm(Form):
+    """What those who send to a domain are asked for."""
+
+    mode = SelectField(N_("Aux serveurs qui vous écrivent, nous demandons"))
+    reports = Line(N_("Adresse pour les rapports"), [at_most(200)])
+
+    def __init__(self, given: Any, _: Callable[[str], str], stored: Domain) -> None:
+        data = {"mode": (stored.sts or StsMode.NONE).value, "reports": stored.tls_reports}
+        super().__init__(given, data=data)
+        self.mode.choices = [(mode.value, _(label)) for mode, label in STS.items()]
+
+    def validate_reports(self, field: Line) -> None:
+        """An address, or nothing."""
+        typed = (field.data or "").strip()
+        try:
+            self.address = canonical(typed) if typed else ""
+        except AddressError as error:
+            raise ValidationError(_NO_ADDRESS) from error
+        if typed and "@" not in self.address:
+            raise ValidationError(_NO_ADDRESS)
+
+
 class DomainPages:
     """The customer's domains."""
 
     def __init__(
-        self, declarations: Declarations, trial: Trial, audit: Audit, hostnames: Sequence[str]
+        self,
+        declarations: Declarations,
+        trial: Trial,
+        audit: Audit,
+        hostnames: Sequence[str],
+        console_name: Callable[[], str],
     ) -> None:
         self._declarations = declarations
         self._trial = trial
         self._audit = audit
         self._hostnames = hostnames
+        self._console_name = console_name
 
     @page("/domaines")
     async def list(self, visit: Visit) -> Answer:
@@ -213,6 +250,24 @@ class DomainPages:
             return await self._show(visit, found, form, wrong=_PROOFS[proof], texts=texts)
         say = visit._("%(domain)s est à vous : nous acceptons son courrier dès maintenant.")
         return Redirect(_path(found.name), say % {"domain": unicode_form(found.name)})
+
+    @act("/domaines/<name>/mta-sts")
+    async def publish(self, visit: Visit, name: str) -> Answer:
+        """The button Appliquer: what those who send to the domain are asked for."""
+        found = await self._find(visit, name)
+        if isinstance(found, Claim):
+            raise NotFound  # nothing is served for a domain that may be somebody else's
+        form = StsForm(visit.form, visit._, found)
+        if not form.validate():
+            hosts = self._stored(visit, None, found)
+            return await self._show(visit, found, hosts, status=400, sts=form)
+        try:
+            mode = StsMode(form.mode.data)
+            await self._declarations.publish(visit.by, found, mode, form.address)
+        except Refused as error:
+            raise NotFound from error
+        say = visit._("C'est enregistré. Mettez maintenant votre DNS à jour, comme ci-dessous.")
+        return Redirect(f"{_path(found.name)}#mta-sts", say)
 
     @act("/domaines/<name>/essai")
     async def test(self, visit: Visit, name: str) -> Answer:
@@ -279,6 +334,7 @@ class DomainPages:
         status: int = 200,
         wrong: str = "",
         texts: Sequence[str] = (),
+        sts: StsForm | None = None,
     ) -> Answer:
         values: dict[str, Any] = {
             "found": found,
@@ -292,7 +348,17 @@ class DomainPages:
             return Html("domain_claim.html", values, status)
         direction = await self._declarations.direction(found.name)
         values |= {"direction": direction, "pointing": POINTING, "all_here": Pointing.HERE}
-        return Html("domain.html", values, status)
+        return Html("domain.html", values | self._published(visit, found, sts), status)
+
+    def _published(self, visit: Visit, found: Domain, form: StsForm | None) -> dict[str, Any]:
+        reports = found.tls_reports or visit.identity.email
+        return {
+            "sts_form": form or StsForm(None, visit._, found),
+            "sts": STS,
+            "sts_none": StsMode.NONE,
+            "reports": reports,
+            "records": records(found, self._hostnames, self._console_name(), reports),
+        }
 
 
 def _called(name: str) -> dict[str, str]:
