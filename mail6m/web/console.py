@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+
 from mail6m import __version__
 from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
@@ -136,7 +138,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     trial = Trial(parts.reactor, parts.hostname, ours)
 
     def console_name() -> str:
-        return urlsplit(parts.console_url()).hostname or parts.hostname
+        name = urlsplit(parts.console_url()).hostname or parts.hostname
+        return parts.hostname if isIPAddress(name) or isIPv6Address(name) else name
 
     pages: list[object] = [
         SignInPages(signin, sessions),

@@ -39,8 +39,8 @@ TLS = {
 
 STS = {
     StsMode.NONE: N_("Rien de particulier"),
-    StsMode.TESTING: N_("À l'essai : tout est remis, les échecs sont rapportés"),
-    StsMode.ENFORCE: N_("Obligatoire : rien n'est remis sans certificat vérifié"),
+    StsMode.TESTING: N_("À l'essai : les échecs sont rapportés"),
+    StsMode.ENFORCE: N_("Obligatoire : un certificat vérifié"),
 }
 """What those who send are asked for, for people."""
 
@@ -267,7 +267,7 @@ class DomainPages:
         except Refused as error:
             raise NotFound from error
         say = visit._("C'est enregistré. Mettez maintenant votre DNS à jour, comme ci-dessous.")
-        return Redirect(f"{_path(found.name)}#mta-sts", say)
+        return Redirect(_path(found.name), say)
 
     @act("/domaines/<name>/essai")
     async def test(self, visit: Visit, name: str) -> Answer:

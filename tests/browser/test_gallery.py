@@ -247,6 +247,10 @@ SCENES = [
         sent("/domaines", "Ajouter", name="pas un domaine", hosts="ni une machine !"),
     ),
     Scene("domaine", "/domaines/<name>", "administrator", at("/domaines/mondomaine.fr")),
+    Scene(
+        "domaine-mta-sts", "", "waiting",
+        sent("/domaines/panne.test", "Appliquer", mode="testing", reports="tls@panne.test"),
+    ),
     Scene("domaine-lecteur", "", "reader", at("/domaines/mondomaine.fr")),
     Scene(
         "domaine-a-prouver", "", "waiting",
