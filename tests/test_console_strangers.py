@@ -57,13 +57,17 @@ def send(browser: Browser, route: Route, house: House) -> Page:
     return browser.get(path, sent(sample)) if not route.csrf else browser.post(path, sent(sample))
 
 
+FOR_MACHINES = ("/metrics", "/health", "/.well-known/mta-sts.txt", "/static/<name>")
+"""What is no page."""
+
+
 def test_every_group_of_pages_is_walked(at: Console) -> None:
     """`PAGES`, which the walks and the documentation go by, is what the console is made of."""
     served = {
         (rule.rule, method)
         for rule in at.web.app.url_map.iter_rules()
         for method in rule.methods or ()
-        if rule.rule not in ("/metrics", "/health", "/static/<name>")
+        if rule.rule not in FOR_MACHINES
     }
     known = {(route.rule, route.method) for route in ROUTES}
     heads = {(rule, "HEAD") for rule, method in known if method == "GET"}

@@ -371,7 +371,7 @@ def test_sslyze(scene: Scene) -> None:
         if (suites := getattr(result, "accepted_cipher_suites", None))
     }
     assert accepted.keys() == {"tls_1_2", "tls_1_3"}
-    strong = r"TLS_(ECDHE_RSA_WITH_)?(AES_(128|256)_GCM|CHACHA20_POLY1305)_SHA(256|384)"
+    strong = r"TLS_(ECDHE_(RSA|ECDSA)_WITH_)?(AES_(128|256)_GCM|CHACHA20_POLY1305)_SHA(256|384)"
     suites = accepted["tls_1_2"] | accepted["tls_1_3"]
     assert all(re.fullmatch(strong, suite) for suite in suites), suites
     curves = {curve.name for curve in found["elliptic_curves"].supported_curves}
@@ -407,6 +407,21 @@ def test_a_certificate_by_name(scene: Scene) -> None:
     first, second = shown[0], shown[2]
     assert first != second
     assert shown == [first, first, second, second, first]
+
+
+def test_a_certificate_that_ends_soon(scene: Scene) -> None:
+    """Operators see it in the metrics, by name, and read a warning in the log."""
+    left = dict(
+        re.findall(
+            r'^mail6m_certificate_expires{name="(.*)"} ([0-9.e+]+)$',
+            scene.get("/metrics")[1],
+            re.MULTILINE,
+        )
+    )
+    assert left.keys() == {"mail6m.test", "mx.voisin.test", "*.voisin.test"}
+    assert float(left["mx.voisin.test"]) > 300_000_000  # ten years
+    assert f"the certificate {scene.certificates[0]} ends on" in scene.server.log.read_text()
+    assert f"the certificate {scene.certificates[1]} ends on" not in scene.server.log.read_text()
 
 
 def test_behind_a_proxy(scene: Scene) -> None:
