@@ -42,7 +42,7 @@ def test_a_server_of_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
     mail6m(data, "--hostname", "MX.Example.org", "--json", "tls", "self-signed")
     said: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert said["names"] == ["mx.example.org"]
-    made = settings(*said["options"].split())
+    made = settings(*said["settings"].split())
     [(name, ends)] = Certificates([(made.tls_cert[0], made.tls_key[0])]).ends()
     assert name == "mx.example.org"
     [certificate] = x509.load_pem_x509_certificates(made.tls_cert[0].read_bytes())

@@ -34,7 +34,7 @@ async def tls_self_signed(foundation: Foundation, options: argparse.Namespace) -
     pem, private = self_signed(names, datetime.now(UTC))
     _write(key, private, 0o600)
     _write(chain, pem, 0o644)
-    return {"names": names, "options": f"--tls-cert {chain} --tls-key {key}"}
+    return {"names": names, "settings": f"--tls-cert {chain} --tls-key {key}"}
 
 
 def _write(path: Path, octets: bytes, mode: int) -> None:
