@@ -85,7 +85,7 @@ class _Files:
             context.check_privatekey()
             context.set_tlsext_servername_callback(self._choose)
             return _Certificate(_names(chain[0]), chain[0].not_valid_after_utc, context)
-        except (OSError, SSL.Error, ValueError, TypeError) as error:
+        except Exception as error:  # cryptography and OpenSSL have many ways to refuse a file
             why = _openssl_says(error) if isinstance(error, SSL.Error) else str(error)
             raise SettingsError(
                 f"--tls-cert {self.chain} and --tls-key {self._key}: {why}"
