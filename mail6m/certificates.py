@@ -55,15 +55,27 @@ class _Files:
         self.chain, self._key = chain, key
         self._choose = choose
         self._stamp = self._current_stamp()
+        self._failed = False
         self.certificate = self._read()
 
-    def refresh(self) -> bool:
-        """Read them again if they have changed; whether they had. Raises `SettingsError`, once."""
+    def refresh(self, *, retry: bool = False) -> bool:
+        """Read them again if they have changed, or could not be read; whether they are new now.
+
+        Raises `SettingsError`, once for each change.
+        """
         stamp = self._current_stamp()
-        if stamp == self._stamp:
+        changed = stamp != self._stamp
+        if not changed and not (retry and self._failed):
             return False
         self._stamp = stamp
-        self.certificate = self._read()
+        try:
+            self.certificate = self._read()
+        except SettingsError:
+            self._failed = True
+            if changed:
+                raise
+            return False
+        self._failed = False
         return True
 
     def _current_stamp(self) -> tuple[int, ...]:
@@ -71,7 +83,7 @@ class _Files:
             both = (self.chain.stat(), self._key.stat())
         except OSError:
             return ()
-        return tuple(n for one in both for n in (one.st_mtime_ns, one.st_ino, one.st_size))
+        return tuple(n for one in both for n in (one.st_ctime_ns, one.st_ino, one.st_size))
 
     def _read(self) -> _Certificate:
         try:
@@ -114,8 +126,11 @@ class Certificates:
         return SSL.Connection(self._files[0].certificate.context, None)
 
     def look(self, now: datetime) -> None:
-        """See whether the files have changed, and warn once a day of what ends soon."""
-        self._refresh()
+        """See whether the files have changed, and warn once a day of what ends soon.
+
+        What could not be read is tried again: it need not have been the file's fault.
+        """
+        self._refresh(retry=True)
         if self._next_warning is not None and now < self._next_warning:
             return
         self._next_warning = now + _AGAIN
@@ -129,10 +144,10 @@ class Certificates:
         for name, certificate in self._by_name.items():
             yield name, certificate.ends
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, retry: bool = False) -> None:
         for one in self._files:
             try:
-                if one.refresh():
+                if one.refresh(retry=retry):
                     self._assort()
             except SettingsError as error:  # half written, perhaps: the old one still serves
                 self.log.warn("keeping the former certificate: {error}", error=error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,6 +243,28 @@ def test_a_key_that_comes_after_its_chain(place: Place) -> None:
     assert Handshake(certificates).serial == old
     replace(place.files[0][1], key)
     assert Handshake(certificates).serial == x509.load_pem_x509_certificate(chain).serial_number
+
+
+def test_files_that_could_not_be_read_for_a_while(
+    place: Place, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process has no descriptor left: they are tried again, and warned of once."""
+    place.add("mx.example.org")
+    certificates = place.certificates()
+    new = place.renew(0, "mx.example.org")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _no_descriptor)
+        assert Handshake(certificates).serial != new
+        certificates.look(NOW)
+        certificates.look(NOW)
+    assert len(warnings) == 1
+    assert Handshake(certificates).serial != new  # not at every handshake
+    certificates.look(NOW)
+    assert Handshake(certificates).serial == new
+
+
+def _no_descriptor(path: Path) -> bytes:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
 
 
 # What cannot be used at the start
