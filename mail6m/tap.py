@@ -189,6 +189,7 @@ class Options(usage.Options):
     def opt_dnsbl(self, entry: str) -> None:
         """ZONE[=VALUE][*WEIGHT], a DNS list of clients; may be given several times."""
         self["dnsbl"].append(entry)
+
     def opt_tls_cert(self, file: str) -> None:
         """PEM chain for STARTTLS, read again when it changes; may be given several times (SNI)."""
         self["tls-cert"].append(file)
