@@ -207,13 +207,21 @@ class Declarations:
     # What changes
 
     async def change(
-        self, by: By, found: Domain | Claim, hosts: Sequence[Host], tls: TlsPolicy
+        self,
+        by: By,
+        found: Domain | Claim,
+        hosts: Sequence[Host],
+        tls: TlsPolicy,
+        verify: bool | None = None,
     ) -> None:
-        """Let the mail go on to other hosts. Raises `Refused` if it is not the customer's."""
+        """Let the mail go on to other hosts, and a domain's recipients be verified or not.
+
+        ``verify`` is None where that stays as it is. Raises `Refused` if it is not the customer's.
+        """
         if isinstance(found, Claim):
             await self._claims.put(by, found.name, found.token, hosts, tls)
         else:
-            await self._domains.change(by, found.name, hosts, tls)
+            await self._domains.change(by, found.name, hosts, tls, verify)
 
     async def publish(self, by: By, found: Domain, mode: StsMode, reports: str) -> None:
         """Ask those who send to the domain for verified TLS, or no longer; see `StsMode`.

@@ -46,6 +46,9 @@ class Journal:
         self._raw = 0
         self._stored = 0
         self._refused: Counter[int] = Counter()
+        self._probes: Counter[str] = Counter()
+        self._unknown = 0
+        self._slowed = 0
         self._outcomes: Counter[State] = Counter()
         self._scans: Counter[Scan] = Counter()
         self._turned_away: Counter[str] = Counter()
@@ -144,6 +147,24 @@ class Journal:
         if line:
             self._say(line)
 
+    def probed(self, domain: str, result: str, words: str) -> None:
+        """A domain's receiving machine was asked whether it takes mail for an address."""
+        self._probes[result] += 1
+        if result not in ("taken", "refused"):
+            self._say(f"- recipients of {domain} cannot be verified: {result}: {words}")
+
+    def unknown(self, client: str, address: str, reply: Reply, told: bool) -> None:
+        """A recipient was refused; ``told``: it is worth a line in the log."""
+        self._unknown += 1
+        if told:
+            self._say(f"- refused to=<{address}> client={client}: {reply}")
+
+    def slowed(self, client: str, first: bool) -> None:
+        """A client that names too many unknown recipients got no answer, or will get none."""
+        self._slowed += not first
+        if first:
+            self._say(f"- slowed client={client}: too many unknown recipients")
+
     def _say(self, line: str) -> None:
         self._lines.append(line)
         if len(self._lines) == 1:
@@ -194,6 +215,7 @@ class Journal:
             scans.add_metric([scan], count)
         yield scans
         yield from self._collect_clients()
+        yield from self._recipients()
         outcomes = CounterMetricFamily(
             "mail6m_delivery_outcomes", "Attempts to relay, by what came of them", labels=["state"]
         )
@@ -218,6 +240,24 @@ class Journal:
         for zone, count in self._silent_lists.items():
             silent.add_metric([zone], count)
         yield silent
+
+    def _recipients(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "mail6m_unknown_recipients", "Recipients refused as unknown", self._unknown
+        )
+        yield CounterMetricFamily(
+            "mail6m_slowed_recipients",
+            "Recipients put off, of clients that name too many unknown ones",
+            self._slowed,
+        )
+        probes = CounterMetricFamily(
+            "mail6m_recipient_probes",
+            "Questions to receiving machines about recipients, by what came of them",
+            labels=["result"],
+        )
+        for result, count in self._probes.items():
+            probes.add_metric([result], count)
+        yield probes
 
     def _delay_histogram(self) -> HistogramMetricFamily:
         total, buckets = 0, []

@@ -262,6 +262,8 @@ class Act(enum.StrEnum):
     DOMAIN_CHANGED = "domain changed"
     DOMAIN_REMOVED = "domain removed"
     DOMAIN_TESTED = "receiving machine tested"
+    RECIPIENTS_LISTED = "recipients listed"
+    RECIPIENTS_UNLISTED = "list of recipients removed"
     WHITELIST_ADDED = "white list entry added"
     WHITELIST_REMOVED = "white list entry removed"
     WHITELIST_PROOF = "white list proof"
@@ -344,6 +346,9 @@ class Domain:
     """None: there has never been an MTA-STS policy."""
     tls_reports: str = ""
     """The address for TLS reports (RFC 8460); empty: nobody has said."""
+    listed: int | None = None
+    """How many addresses its list of recipients has; None: there is no list."""
+    listed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

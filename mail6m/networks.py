@@ -42,16 +42,20 @@ def client_of(address: str) -> str:
 
 
 class Networks:
-    """A list of addresses and networks."""
+    """A list of addresses and networks, such as our own."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         """Raises `ValueError` for what is none."""
         self._networks = tuple(ip_network(network) for network in networks)
+        self._has = lru_cache(maxsize=8_192)(self._look)
 
     def __contains__(self, address: str) -> bool:
-        """Whether an address is in one of them."""
+        """Whether an address is in one of them; what is no address is a local socket, and is."""
+        return self._has(address)
+
+    def _look(self, address: str) -> bool:
         ip = _read(address)
-        return ip is not None and any(ip in network for network in self._networks)
+        return ip is None or any(ip in network for network in self._networks)
 
 
 def _read(address: str) -> IPv4Address | IPv6Address | None:

@@ -14,9 +14,10 @@ from mail6m.dialogue.address import domain_of
 from mail6m.dialogue.server import RECIPIENT_OK
 from mail6m.directory import Directory
 from mail6m.guard.clients import Clients
+from mail6m.guard.recipients import Verification
 from mail6m.intake import Intake, Receipt, Rejected
 from mail6m.journal import Journal
-from mail6m.model import Client, Envelope, Recipient, Reply, id_text
+from mail6m.model import HOUSE, Client, Envelope, Recipient, Reply, id_text
 from mail6m.names import ClientNames
 from mail6m.settings import Settings
 from mail6m.storage.errors import Unavailable
@@ -41,6 +42,7 @@ class Reception:
         budget: Budget,
         names: ClientNames,
         clients: Clients,
+        verification: Verification,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -50,6 +52,7 @@ class Reception:
         self._budget = budget
         self._names = names
         self._clients = clients
+        self._verification = verification
         self._spool = settings.data / "spool"
         self._free = 0
         self._measured_at = float("-inf")
@@ -98,7 +101,10 @@ class Reception:
         return RECIPIENT_OK if self._knows(recipient) and self._clients.cleared(address) else None
 
     def _knows(self, address: str) -> bool:
-        return self._directory.known(domain_of(address)) is not None
+        domain = self._directory.known(domain_of(address))
+        if domain is None or domain.closed:
+            return False
+        return not domain.verify_recipients or self._verification.knows(domain, address)
 
     async def verdict(self, recipient: Recipient, client: Client) -> Reply:
         """See `mail6m.smtp.Admission`."""
@@ -112,7 +118,10 @@ class Reception:
             refusal = await self._clients.listed(client.address)
             if refusal is not None:
                 return refusal
-        return RECIPIENT_OK
+        domain = self._directory.known(owner.destination)
+        if owner.customer == HOUSE or domain is None or not domain.verify_recipients:
+            return RECIPIENT_OK
+        return await self._verification.verdict(domain, recipient.address, client.address)
 
     def content(self) -> Content:
         """See `mail6m.smtp.Admission`."""

@@ -98,6 +98,9 @@ class Settings:
     """From the first to the last octet of one command."""
     least_rate: int = 500
     """Octets a second that content must come at, over the first minute and every one after it."""
+    max_unknown_recipients: int = 30
+    """Recipients that do not exist, of one client in ten minutes; beyond it, it is slowed down. 0:
+    no limit."""
     banner_delay: float = 0.0
     """How long the banner is held back, to see who speaks first."""
     banner_known_for: float = 2_592_000.0

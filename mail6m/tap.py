@@ -35,6 +35,7 @@ from twisted.python.threadpool import ThreadPool
 from mail6m import __version__
 from mail6m.certificates import Certificates
 from mail6m.content import Budget, Content
+from mail6m.delivery.conversation import Caller
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue, cancel
@@ -48,6 +49,8 @@ from mail6m.guard.clients import Clients
 from mail6m.guard.judge import Judge
 from mail6m.guard.known import KnownClients
 from mail6m.guard.lessons import Lessons
+from mail6m.guard.probes import Probes, opening
+from mail6m.guard.recipients import Verification
 from mail6m.guard.rules import RuleBook
 from mail6m.guard.scanners import check as check_scanner
 from mail6m.guard.scanners import scanners
@@ -96,6 +99,7 @@ from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.recipients import Recipients
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
@@ -624,6 +628,7 @@ class Mail6M(Service):
         clients = Clients(reactor, settings, dns, self._known_clients, journal)
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
+        self._verification = self._recipients_verified(journal)
         reception = Reception(
             reactor,
             settings,
@@ -633,6 +638,7 @@ class Mail6M(Service):
             self._budget,
             ClientNames(reactor, resolver),
             clients,
+            self._verification,
         )
         self._factory = SmtpServerFactory(
             reactor, foundation.turn, settings, reception, self._certificates
@@ -666,6 +672,7 @@ class Mail6M(Service):
         foundation.exporter.start(journal.busy)
         if settings.banner_delay > 0:
             self._known_clients.start(journal.busy)
+        self._verification.start()
         self._up = True
         _settle_in()
         self.log.info(
@@ -677,6 +684,18 @@ class Mail6M(Service):
         self._journal.scanner.set(self._antispam.up)
         telling = ensureDeferred(self._foundation.servers.remember("antispam", state))
         telling.addErrback(lambda failure: failure.trap(StorageError) and None)
+
+    def _recipients_verified(self, journal: Journal) -> Verification:
+        foundation, settings = self._foundation, self.settings
+        caller = Caller(self._reactor, settings.hostname, [settings.hostname, *settings.mx])
+        return Verification(
+            self._reactor,
+            Recipients(foundation.pool),
+            Probes(self._reactor, opening(caller)),
+            journal,
+            settings.max_unknown_recipients,
+            settings.internal,
+        )
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
@@ -833,6 +852,7 @@ class Mail6M(Service):
         # Together less than the 10 s that the contract allows.
         await _at_most(self._reactor, 3.0, self._factory.shut_down())
         await _at_most(self._reactor, 1.5, ensureDeferred(self._write_down()))
+        await _at_most(self._reactor, 0.5, ensureDeferred(self._verification.stop()))
         for loop in (self._care, self._calendar):
             if loop.running:
                 loop.stop()

@@ -280,6 +280,16 @@ class Page(NamedTuple):
         return self.headers.get("location", "")
 
 
+_BOUNDARY = "----0123456789abcdef"
+
+
+def _part(name: str, value: Any) -> bytes:
+    """A field of a form that has files (RFC 7578)."""
+    file = '; filename="a.csv"\r\nContent-Type: text/csv' if isinstance(value, bytes) else ""
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+    return head.encode() + (value if file else value.encode()) + b"\r\n"
+
+
 class Browser:
     """Keeps cookies, and remembers the CSRF token of the last page that had one."""
 
@@ -334,15 +344,22 @@ class Browser:
     def post(
         self,
         path: str,
-        form: Sequence[tuple[str, str]] = (),
+        form: Sequence[tuple[str, Any]] = (),
         *,
         token: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Page:
-        """Send a form, with the token that a page of ours has, or with another or none ("")."""
+        """Send a form, with the token that a page of ours has, or with another or none ("").
+
+        Octets are a file's.
+        """
         if token is None:
             token = self.any_token()
         typed = [*form, ("csrf", token)] if token else form
+        if any(isinstance(value, bytes) for _, value in typed):
+            body = b"".join(_part(*one) for one in typed) + f"--{_BOUNDARY}--\r\n".encode()
+            kind = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+            return self.request("POST", path, body, kind | (headers or {}))
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return self.request("POST", path, urlencode(typed).encode(), kind | (headers or {}))
 
@@ -474,6 +491,15 @@ def new_house(at: Console) -> House:
         f"jeton-{word}",
     )
     at.ask("INSERT INTO whitelist (customer_id, domain) VALUES (%s, %s)", number, listed)
+    recipient = f"destinataire-{word}"
+    at.ask("INSERT INTO listed_recipient VALUES (%s, %s, %s)", number, domain, recipient)
+    at.ask("UPDATE domain SET listed = 1, listed_at = now() WHERE name = %s", domain)
+    at.ask(
+        "INSERT INTO recipient_verdict (customer_id, domain, local_part, taken, expires_at)"
+        " VALUES (%s, %s, %s, true, now() + interval '1 day')",
+        number, domain, recipient,
+    )  # fmt: skip
+    at.ask("INSERT INTO recipient_probe VALUES (%s, %s, 'taken', '250 Ok')", number, domain)
     at.ask(
         "INSERT INTO password_token (token_hash, customer_id, account_id, expires_at)"
         " VALUES (%s, %s, %s, now() + interval '1 hour')",
@@ -537,6 +563,7 @@ def new_house(at: Console) -> House:
         secrets=[
             company, *emails, listed, claim, f"jeton-{word}", f"objet-{word}", f"nom-{word}",
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
+            recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
             disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
@@ -585,9 +612,11 @@ def path_of(route: Route, sample: Sample) -> str:
     return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", lambda m: str(sample.values[m[1]]), route.rule)
 
 
-def sent(sample: Sample) -> list[tuple[str, str]]:
-    """Its fields as they are typed."""
-    return [(name, str(value)) for name, value in sample.fields]
+def sent(sample: Sample) -> list[tuple[str, Any]]:
+    """Its fields as they are typed; octets are a file's."""
+    return [
+        (name, value if isinstance(value, bytes) else str(value)) for name, value in sample.fields
+    ]
 
 
 _BACK = ("retour", "/recherche?subject=a")
@@ -659,6 +688,13 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         {"name": h.domain}, [("mode", "testing"), ("reports", "")], foreign=404
     ),
     "POST /domaines/<name>/essai": lambda h: Sample({"name": h.domain}, foreign=404),
+    "GET /domaines/<name>/destinataires.csv": lambda h: Sample({"name": h.domain}, foreign=404),
+    "POST /domaines/<name>/destinataires": lambda h: Sample(
+        {"name": h.domain}, [("fichier", f"autre@{h.domain}".encode())], foreign=404
+    ),
+    "POST /domaines/<name>/destinataires/supprimer": lambda h: Sample(
+        {"name": h.domain}, foreign=404
+    ),
     "POST /domaines/<name>/supprimer": lambda h: Sample(
         {"name": h.domain}, [("sur", "oui")], foreign=404
     ),

@@ -153,7 +153,8 @@ class Relay:
             ports.append(peer.port)
         # A hundred times the command would take a minute: what it writes is written at once.
         self.sql(
-            "INSERT INTO domain (customer_id, name, hosts, tls) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO domain (customer_id, name, hosts, tls, verify_recipients)"
+            " VALUES (%s, %s, %s, %s, false)",
             *(self.customer, case.domain, [f"{LOOPBACK}:{port}" for port in ports], case.tls),
         )
         return peer

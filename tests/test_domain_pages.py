@@ -9,7 +9,7 @@ import pytest
 from twisted.names import dns
 from twisted.names.error import DNSServerError
 
-from mail6m.delivery.trial import Finding
+from mail6m.delivery.conversation import Finding
 from mail6m.domains import Pointing, Proof, Record, Wrong
 from mail6m.model import TlsPolicy
 from mail6m.web import domains as pages

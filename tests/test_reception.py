@@ -15,7 +15,7 @@ from mail6m.directory import Owner
 from mail6m.guard.clients import Clients
 from mail6m.intake import Receipt
 from mail6m.journal import Journal
-from mail6m.model import Client, Envelope, Recipient, Reply
+from mail6m.model import Client, Domain, Envelope, Recipient, Reply
 from mail6m.reception import Reception
 from mail6m.settings import Settings
 from mail6m.storage.errors import Unavailable
@@ -46,11 +46,12 @@ class House:
         journal, me = Journal(self.clock), cast(Any, self)
         clients = Clients(self.clock, values, self.told, cast(Any, self.friends), journal)
         budget = Budget(1_000_000)
-        self.reception = Reception(self.clock, values, me, me, journal, budget, me, clients)
+        self.reception = Reception(self.clock, values, me, me, journal, budget, me, clients, me)
 
-    def known(self, domain: str) -> bool | None:
+    def known(self, domain: str) -> Domain | None:
         """See `mail6m.directory.Directory`."""
-        return self.remembers or None
+        there = Domain("mondomaine.fr", 1, (), verify_recipients=False)
+        return there if self.remembers else None
 
     async def owner(self, address: str) -> Owner | None:
         """See `mail6m.directory.Directory`."""

@@ -12,7 +12,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from mail6m.delivery import trial as module
-from mail6m.delivery.trial import Attempt, Busy, Finding, Line, Side, Trial
+from mail6m.delivery.conversation import MOST_LINES, Finding, Line, Side
+from mail6m.delivery.trial import Attempt, Busy, Trial
 from mail6m.model import Host, TlsPolicy
 from tests.reactor_thread import run, the_reactor
 from tests.scripted_peer import LOOPBACK, Fault, Peer, Script
@@ -117,7 +118,7 @@ def test_hosts_of_all_sorts(script: Script, finding: Finding) -> None:
         [attempt] = tried(peer)
         assert attempt.finding is finding
         assert "DATA" not in said(peer)
-        assert len(attempt.lines) < 2 * module.MOST_LINES
+        assert len(attempt.lines) < 2 * MOST_LINES
         assert all(line.text[:3].isdecimal() for line in attempt.lines if line.side is Side.HOST)
 
 

@@ -9,12 +9,13 @@ import psycopg2.errors
 from mail6m.model import Act, Domain, Host, StsMode, TlsPolicy
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
-from mail6m.storage.pool import Pool, Row
+from mail6m.storage.pool import Pool, Row, utc
 
 CHANNEL = "mail6m_routes"
 """NOTIFY goes here when a domain or a customer has changed."""
 
-_COLUMNS = "name, customer_id, hosts, tls, verify_recipients, closed, sts, tls_reports"
+_COLUMNS = """
+    name, customer_id, hosts, tls, verify_recipients, closed, sts, tls_reports, listed, listed_at"""
 
 TAKEN_OVER = (
     """
@@ -40,7 +41,8 @@ _ADD = audited(
 # Other hosts may be up where the last ones were down: they are probed at once.
 _CHANGE = audited(
     """
-    UPDATE domain SET hosts = %(hosts)s, tls = %(tls)s
+    UPDATE domain SET hosts = %(hosts)s, tls = %(tls)s,
+        verify_recipients = coalesce(%(verify)s, verify_recipients)
     WHERE customer_id = %(customer)s AND name = %(name)s RETURNING name""",
     """
     UPDATE destination d SET next_probe_at = now() FROM done WHERE d.destination = done.name""",
@@ -85,11 +87,23 @@ class Domains:
         except psycopg2.errors.ForeignKeyViolation as error:
             raise Refused(f"there is no customer {domain.customer}") from error
 
-    async def change(self, by: By, name: str, hosts: Sequence[Host], tls: TlsPolicy) -> None:
-        """Let a domain's mail go on to other hosts. Raises `Refused` if the customer has it not."""
+    async def change(
+        self,
+        by: By,
+        name: str,
+        hosts: Sequence[Host],
+        tls: TlsPolicy,
+        verify: bool | None = None,
+    ) -> None:
+        """Let a domain's mail go on to other hosts, and its recipients be verified or not.
+
+        ``verify`` is None where that stays as it is. Raises `Refused` if the customer has it not.
+        """
         told = [str(host) for host in hosts]
         parameters = {"customer": by.customer, "name": name, "hosts": told, "tls": tls}
-        act = note(by, Act.DOMAIN_CHANGED, f"{name}: {', '.join(told)} ({tls})")
+        parameters["verify"] = verify
+        unverified = ", unverified" if verify is False else ""
+        act = note(by, Act.DOMAIN_CHANGED, f"{name}: {', '.join(told)} ({tls}{unverified})")
         if not await self._pool.query(_CHANGE, parameters | act):
             raise Refused(f"{name} is not declared")
 
@@ -120,9 +134,20 @@ class Domains:
 
 
 def _domain(row: Row) -> Domain:
-    name, customer, hosts, tls, verify, closed, sts, tls_reports = row
+    name, customer, hosts, tls, verify, closed, sts, tls_reports, listed, listed_at = row
     to, mode = tuple(map(read_host, hosts)), StsMode(sts) if sts is not None else None
-    return Domain(name, customer, to, TlsPolicy(tls), verify, closed, mode, tls_reports)
+    return Domain(
+        name,
+        customer,
+        to,
+        TlsPolicy(tls),
+        verify,
+        closed,
+        mode,
+        tls_reports,
+        listed,
+        utc(listed_at),
+    )
 
 
 def read_host(value: str, port: int = 25) -> Host:

@@ -54,6 +54,8 @@ ACTS = {
     Act.DOMAIN_CHANGED: N_("Domaine changé"),
     Act.DOMAIN_REMOVED: N_("Domaine supprimé"),
     Act.DOMAIN_TESTED: N_("Machine de réception essayée"),
+    Act.RECIPIENTS_LISTED: N_("Liste de destinataires envoyée"),
+    Act.RECIPIENTS_UNLISTED: N_("Liste de destinataires supprimée"),
     Act.WHITELIST_ADDED: N_("Entrée ajoutée à la liste blanche"),
     Act.WHITELIST_REMOVED: N_("Entrée effacée de la liste blanche"),
     Act.WHITELIST_PROOF: N_("Preuve demandée pour la liste blanche"),

@@ -40,6 +40,7 @@ from mail6m.storage.domains import Domains
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
@@ -159,7 +160,14 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         CellarPages(parts.cellar, parts.archivist),
         DiscPages(parts.discs, parts.disc_life),
         QueuePages(parts.deliveries),
-        DomainPages(declarations, trial, audit, parts.mx_names, console_name),
+        DomainPages(
+            declarations,
+            trial,
+            audit,
+            Recipients(parts.pool),
+            parts.mx_names,
+            console_name,
+        ),
         WhitelistPages(whitelist),
         PreferencesPages(
             PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
-from wtforms import Form, SelectField, TextAreaField, ValidationError
+from wtforms import BooleanField, Form, SelectField, TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
-from mail6m.delivery.trial import Busy, Finding, Trial
+from mail6m.delivery.conversation import Finding
+from mail6m.delivery.trial import Busy, Trial
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
 from mail6m.domains import (
     Declarations,
@@ -20,15 +23,19 @@ from mail6m.domains import (
     record_of,
     unicode_form,
 )
+from mail6m.guard.listed import MOST_ADDRESSES, NoList, read_list, write_list
+from mail6m.guard.listed import Wrong as NotListed
+from mail6m.guard.probes import Result
 from mail6m.model import Act, Domain, Host, StsMode, TlsPolicy
 from mail6m.published import records
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claim
 from mail6m.storage.errors import Refused
+from mail6m.storage.recipients import Recipients
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
-from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
+from mail6m.web.visit import Answer, Download, Html, NotFound, Redirect, Visit
 
 TLS = {
     TlsPolicy.OPPORTUNISTIC: N_("Si la machine le peut"),
@@ -104,6 +111,22 @@ FINDINGS = {
 }
 
 
+RESULTS = {
+    Result.TAKEN: N_("Votre machine accepte l'adresse demandée."),
+    Result.REFUSED: N_("Votre machine refuse l'adresse demandée."),
+    Result.UNKNOWN: N_("La réponse de votre machine ne dit rien du destinataire :"),
+    Result.UNREACHABLE: N_("Votre machine n'a pas pu être jointe."),
+}
+"""What came of the last question about a recipient."""
+NO_LISTS = {
+    NotListed.NO_ADDRESS: N_("Ligne %(line)s : « %(text)s » n'est pas une adresse."),
+    NotListed.ELSEWHERE: N_("Ligne %(line)s : « %(text)s » n'est pas une adresse de ce domaine."),
+    NotListed.EMPTY: N_("Il n'y a pas d'adresse dans ce fichier."),
+    NotListed.TOO_LARGE: N_("Ce fichier est trop grand."),
+    NotListed.TOO_MANY: N_("Il y a trop d'adresses dans ce fichier."),
+}
+
+
 class HostsForm(Form):
     """Where a domain's mail goes on to."""
 
@@ -139,6 +162,23 @@ class HostsForm(Form):
     def policy(self) -> TlsPolicy:
         """What was chosen."""
         return TlsPolicy(self.tls.data)
+
+
+class RoutingForm(HostsForm):
+    """Where the mail of a customer's domain goes on to, and for whom it is taken in."""
+
+    verify = BooleanField(N_("Destinataires"))
+
+    def __init__(
+        self,
+        given: Any,
+        read: Callable[[str], tuple[Host, ...]],
+        _: Callable[[str], str],
+        stored: Domain,
+    ) -> None:
+        super().__init__(given, read, _, stored)
+        if given is None:
+            self.verify.data = stored.verify_recipients
 
 
 class DomainForm(HostsForm):
@@ -187,10 +227,12 @@ class DomainPages:
         declarations: Declarations,
         trial: Trial,
         audit: Audit,
+        recipients: Recipients,
         hostnames: Sequence[str],
         console_name: Callable[[], str],
     ) -> None:
         self._declarations = declarations
+        self._recipients = recipients
         self._trial = trial
         self._audit = audit
         self._hostnames = hostnames
@@ -230,7 +272,8 @@ class DomainPages:
         if not form.validate():
             return await self._show(visit, found, form, status=400)
         try:
-            await self._declarations.change(visit.by, found, form.read, form.policy)
+            verify = form.verify.data if isinstance(form, RoutingForm) else None
+            await self._declarations.change(visit.by, found, form.read, form.policy, verify)
         except Refused as error:
             raise NotFound from error
         return Redirect(_path(found.name), visit._("C'est enregistré, et vaut dès maintenant."))
@@ -298,13 +341,64 @@ class DomainPages:
         say = visit._("%(domain)s n'est plus dans votre liste.")
         return Redirect("/domaines", say % {"domain": unicode_form(found.name)})
 
+    # Its list of recipients
+
+    @page("/domaines/<name>/destinataires.csv")
+    async def recipients(self, visit: Visit, name: str) -> Answer:
+        """The list of a domain's recipients, as a file for a spreadsheet."""
+        found = await self._with_list(visit, name)
+        local_parts = await self._recipients.listed(visit.customer, found.name)
+        file = write_list(local_parts, found.name)
+        version = f"{found.name} {found.listed_at}".encode()
+        etag = hashlib.sha256(version).hexdigest()[:16]
+        return Download(
+            f"{found.name}.csv", "text/csv; charset=utf-8", len(file), etag, partial(_pieces, file)
+        )
+
+    @act("/domaines/<name>/destinataires")
+    async def list_recipients(self, visit: Visit, name: str) -> Answer:
+        """The button Envoyer: a list of recipients, which takes the place of the last one."""
+        found = await self._domain(visit, name)
+        try:
+            local_parts = read_list(visit.files.get("fichier", b""), found.name)
+        except NoList as no_list:
+            form = self._stored(visit, None, found)
+            return await self._show(visit, found, form, status=400, no_list=no_list)
+        try:
+            await self._recipients.replace(visit.by, found.name, local_parts)
+        except Refused as error:
+            raise NotFound from error
+        return Redirect(_path(found.name), visit._("Votre liste vaut dès maintenant."))
+
+    @act("/domaines/<name>/destinataires/supprimer")
+    async def unlist_recipients(self, visit: Visit, name: str) -> Answer:
+        """The button Supprimer la liste: the domain's machines are asked again."""
+        found = await self._with_list(visit, name)
+        await self._recipients.clear(visit.by, found.name)
+        return Redirect(_path(found.name), visit._("La liste est supprimée."))
+
+    async def _domain(self, visit: Visit, name: str) -> Domain:
+        found = await self._find(visit, name)
+        if isinstance(found, Claim):
+            raise NotFound
+        return found
+
+    async def _with_list(self, visit: Visit, name: str) -> Domain:
+        found = await self._domain(visit, name)
+        if found.listed is None:
+            raise NotFound
+        return found
+
     # What the pages are made of
 
     def _new(self, visit: Visit, given: Any) -> DomainForm:
         return DomainForm(given, self._declarations.read_hosts, visit._)
 
     def _stored(self, visit: Visit, given: Any, found: Domain | Claim) -> HostsForm:
-        return HostsForm(given, self._declarations.read_hosts, visit._, found)
+        read = self._declarations.read_hosts
+        if isinstance(found, Claim):
+            return HostsForm(given, read, visit._, found)
+        return RoutingForm(given, read, visit._, found)
 
     async def _find(self, visit: Visit, name: str) -> Domain | Claim:
         try:
@@ -335,6 +429,7 @@ class DomainPages:
         wrong: str = "",
         texts: Sequence[str] = (),
         sts: StsForm | None = None,
+        no_list: NoList | None = None,
     ) -> Answer:
         values: dict[str, Any] = {
             "found": found,
@@ -348,6 +443,8 @@ class DomainPages:
             return Html("domain_claim.html", values, status)
         direction = await self._declarations.direction(found.name)
         values |= {"direction": direction, "pointing": POINTING, "all_here": Pointing.HERE}
+        values |= {"standing": await self._recipients.standing(found), "results": RESULTS}
+        values |= {"no_list": no_list, "no_lists": NO_LISTS, "most": MOST_ADDRESSES}
         return Html("domain.html", values | self._published(visit, found, sts), status)
 
     def _published(self, visit: Visit, found: Domain, form: StsForm | None) -> dict[str, Any]:
@@ -365,6 +462,10 @@ def _called(name: str) -> dict[str, str]:
     """A domain as people read it, and its A-labels if they are others."""
     spoken = unicode_form(name)
     return {"spoken": spoken, "a_label": name if spoken != name else ""}
+
+
+async def _pieces(file: bytes, start: int) -> AsyncIterator[bytes]:
+    yield file[start:]
 
 
 def _path(name: str) -> str:

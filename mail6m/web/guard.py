@@ -194,6 +194,7 @@ class Guard:
             language=language,
             words=self._renderer.words[language],
             now=self._clock(),
+            files={} if reads else request.files(),
         )
 
     async def _recognise(self, request: Any, visit: Visit) -> None:

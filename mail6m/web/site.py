@@ -14,9 +14,16 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from twisted.web.server import Request, Site
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
 
 LARGEST_BODY = 1 << 17
 """Octets of a request's body: a form of a thousand messages' numbers has a third of that."""
+LARGEST_UPLOAD = 1 << 20
+"""Octets of one that may have a file in it."""
+_UPLOAD = b"multipart/form-data"
+_MOST_PARTS = 20
 MOST_FIELDS = 2_000
 """Fields of a form, or of a query; reading them takes milliseconds."""
 _KINDS = {
@@ -35,17 +42,22 @@ class BoundedRequest(Request):
     _taken = 0
     _refused = False
     _kind = b""
+    _largest = LARGEST_BODY
+    _uploaded: tuple[Sequence[tuple[str, str]], dict[str, bytes]] | None = None
 
     def gotLength(self, length: int | None) -> None:
         """The length that was declared, if one was."""
         self.content = self._content = io.BytesIO()
-        if length is not None and length > LARGEST_BODY:
+        kind = self.requestHeaders.getRawHeaders(b"content-type", [b""])[0]
+        if _is(kind, _UPLOAD):
+            self._largest = LARGEST_UPLOAD
+        if length is not None and length > self._largest:
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body."""
         self._taken += len(data)
-        if self._taken > LARGEST_BODY:
+        if self._taken > self._largest:
             self._refuse()
         else:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
@@ -60,9 +72,21 @@ class BoundedRequest(Request):
 
     def form(self) -> Sequence[tuple[str, str]]:
         """What was typed into a form."""
-        if self._kind.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
-            return []
-        return fields(self._content.getvalue())
+        if _is(self._kind, b"application/x-www-form-urlencoded"):
+            return fields(self._content.getvalue())
+        return self._upload()[0]
+
+    def files(self) -> dict[str, bytes]:
+        """What files came with it, by the names of their fields."""
+        return self._upload()[1]
+
+    def _upload(self) -> tuple[Sequence[tuple[str, str]], dict[str, bytes]]:
+        """Texts and files of a form that has files (RFC 7578); none, if it is not one."""
+        if not _is(self._kind, _UPLOAD):
+            return [], {}
+        if self._uploaded is None:
+            self._uploaded = _parts(self._content, self._kind)
+        return self._uploaded
 
     def _refuse(self) -> None:
         if not self._refused:
@@ -89,6 +113,24 @@ def fields(encoded: bytes) -> Sequence[tuple[str, str]]:
     except ValueError:
         return []
     return [(name, value.replace("\x00", "\ufffd")) for name, value in pairs]
+
+
+def _is(kind: bytes, wanted: bytes) -> bool:
+    return kind.partition(b";")[0].strip().lower() == wanted
+
+
+def _parts(content: io.BytesIO, kind: bytes) -> tuple[Sequence[tuple[str, str]], dict[str, bytes]]:
+    mimetype, options = parse_options_header(kind.decode("latin-1"))
+    parser = FormDataParser(
+        lambda *_, **__: io.BytesIO(), LARGEST_BODY, LARGEST_UPLOAD, max_form_parts=_MOST_PARTS
+    )
+    content.seek(0)
+    try:
+        _, texts, files = parser.parse(content, mimetype, len(content.getvalue()), options)
+    except RequestEntityTooLarge:
+        return [], {}
+    typed = [(name, value.replace("\x00", "\ufffd")) for name, value in texts.items(multi=True)]
+    return typed, {name: file.stream.read() for name, file in files.items()}
 
 
 class QuietSite(Site):

@@ -113,6 +113,8 @@ class Visit:
     language: str
     words: Translate
     now: datetime
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What files came with it, by the names of their fields."""
     _identity: Identity | None = None
     _zone: ZoneInfo | None = None
     _today: date | None = None

@@ -258,6 +258,10 @@ class Window:
                 field.select_option(value)
             elif field.get_attribute("type") == "checkbox":
                 field.set_checked(bool(value))
+            elif field.get_attribute("type") == "file":
+                field.set_input_files(
+                    {"name": "a.csv", "mimeType": "text/csv", "buffer": value.encode()}
+                )
             else:
                 field.fill(value)
         with self.page.expect_navigation() as navigation:

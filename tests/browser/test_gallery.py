@@ -256,6 +256,14 @@ SCENES = [
         "domaine-a-prouver", "", "waiting",
         sent("/domaines", "Ajouter", name="café-à-prouver.test", hosts="192.0.2.1\nmx.example.org"),
     ),
+    Scene(
+        "domaine-liste", "", "hoarder",
+        sent("/domaines/cave.test", "Envoyer la liste", fichier="Nom;Adresse\nM;marie@cave.test"),
+    ),
+    Scene(
+        "domaine-liste-fausse", "", "waiting",
+        sent("/domaines/panne.test", "Envoyer la liste", fichier="Adresse\nmarie@example.org"),
+    ),
     Scene("domaine-essai", "", "administrator", sent("/domaines/mondomaine.fr", "Tester")),
     Scene("domaine-essai-en-panne", "", "waiting", sent("/domaines/panne.test", "Tester")),
     Scene(
@@ -349,6 +357,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.send(brochure(hall.wary.domain))
     for subject, judgement in JUDGED.items():
         stage.judge(hall.wary, subject, judgement)
+    stage.sql("UPDATE domain SET verify_recipients = true WHERE name = 'cave.test'", ())
+    stage.sql("UPDATE domain SET verify_recipients = true WHERE name = 'panne.test'", ())
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -394,7 +404,8 @@ def html_judge() -> Iterator[HtmlJudge]:
 def test_every_page_is_shown() -> None:
     """No page of the console is without a scene, but what is none: what leads on, and a file."""
     shown = {scene.rule for scene in SCENES} - {""}
-    assert shown == set(PAGES) - {"/", "/partir/fichiers/<name>"}
+    files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
+    assert shown == set(PAGES) - {"/"} - files
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)

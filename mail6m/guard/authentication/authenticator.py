@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
-from ipaddress import ip_address, ip_network
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -24,6 +23,7 @@ from mail6m.guard.authentication import arc, dkim, dmarc, results, spf
 from mail6m.guard.authentication.answers import Answers, Missing
 from mail6m.header import header_end
 from mail6m.model import Authentication, Client, Envelope
+from mail6m.networks import Networks
 from mail6m.resolver import Answer, DnsFailure
 from mail6m.settings import Settings
 
@@ -66,14 +66,13 @@ class Authenticator:
         self._reactor = reactor
         self._threads = threads
         self._on = settings.authentication == "on"
-        networks = [ip_network(network) for network in settings.internal]
-        self._is_internal = lru_cache(maxsize=10_000)(partial(_is_within, networks))
+        self._internal = Networks(settings.internal)
         self._spf: OrderedDict[_SpfKey, tuple[spf.Spf, float]] = OrderedDict()
         self._waiting = 0
 
     def applies(self, client: Client) -> bool:
         """Whether what this client brings is looked into: not if it is one of our own machines."""
-        return self._on and not self._is_internal(client.address)
+        return self._on and client.address not in self._internal
 
     async def authenticate(self, envelope: Envelope, content: Content) -> Authentication:
         """Find out who has sent it. Raises nothing, and closes nothing.
@@ -208,16 +207,6 @@ class _Examination:
             judged.author,
             results.text(spf, dkim, judged, arc),
         )
-
-
-def _is_within(networks: list[Any], address: str) -> bool:
-    """Whether a client's address is in one of these; what is not an address is a local socket."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return True
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return any((mapped or ip) in network for network in networks)
 
 
 def _opened(content: Content, longest: int) -> Signable:
