@@ -9,18 +9,20 @@ from __future__ import annotations
 import enum
 import ipaddress
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import idna
-from twisted.internet.defer import Deferred
+from dns.rdata import Rdata
+from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TXT import TXT
+from twisted.internet.defer import TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.names import dns
-from twisted.names.error import DNSNameError
 
 from mail6m.dialogue.address import canonical_domain
 from mail6m.model import Domain, Host, StsMode, TlsPolicy
+from mail6m.resolver import DnsFailure, Resolver
 from mail6m.storage.audit import By
 from mail6m.storage.claims import Claim, Claims
 from mail6m.storage.domains import Domains, read_host
@@ -31,23 +33,9 @@ PATIENCE = 2.0
 MOST_HOSTS = 5
 MOST_CLAIMS = 50
 """Claims of one customer that are not proved yet."""
-_TRIES = (1, 1)
-"""Seconds for the tries of one query."""
 _LABEL = "_mail6m"
 _SHOWN = 5
 """Records of others that are shown."""
-
-Answers = tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]
-
-
-class Resolver(Protocol):
-    """What is asked of twisted.names."""
-
-    def lookupMailExchange(self, name: str, timeout: Any = None) -> Deferred[Answers]:  # noqa: D102
-        ...
-
-    def lookupText(self, name: str, timeout: Any = None) -> Deferred[Answers]:  # noqa: D102
-        ...
 
 
 class Wrong(enum.Enum):
@@ -244,11 +232,11 @@ class Declarations:
         What stands there instead comes with it. Raises `Refused` if the claim has been withdrawn.
         """
         wanted = record_of(claim)
-        try:
-            answers = await self._asked(self._resolver.lookupText, wanted.name)
+        try:  # afresh, since the record may have been set a moment ago
+            records = await self._asked(wanted.name, "TXT", fresh=True)
         except _Unanswered:
             return Proof.UNKNOWN, []
-        texts = [_text(answer) for answer in answers if answer.type == dns.TXT]
+        texts = [_text(record) for record in records if isinstance(record, TXT)]
         if wanted.value not in texts:
             return (Proof.DIFFERENT if texts else Proof.MISSING), texts[:_SHOWN]
         try:
@@ -264,13 +252,14 @@ class Declarations:
     async def direction(self, name: str) -> Direction:
         """Where a domain's MX records lead (RFC 5321, 5.1); never fails, nor takes long."""
         try:
-            answers = await self._asked(self._resolver.lookupMailExchange, name)
+            records = await self._asked(name, "MX")
         except _Unanswered:
             return Direction(Pointing.UNKNOWN, [])
         found = sorted(
             Exchanger(record.preference, host, host in self._ours)
-            for record in (cast(Any, a.payload) for a in answers if a.type == dns.MX)
-            if (host := _name(record.name.name))  # without a name: a null MX (RFC 7505)
+            for record in records
+            if isinstance(record, MX)
+            if (host := _host(record))  # without a name: a null MX (RFC 7505)
         )
         ours = sum(exchanger.ours for exchanger in found)
         if not found:
@@ -279,18 +268,14 @@ class Declarations:
             return Direction(Pointing.ELSEWHERE, found)
         return Direction(Pointing.HERE if ours == len(found) else Pointing.PARTLY, found)
 
-    async def _asked(
-        self, look_up: Callable[[str, Any], Deferred[Answers]], name: str
-    ) -> list[dns.RRHeader]:
-        """The answers, none if there is no such name. Raises `_Unanswered`."""
+    async def _asked(self, name: str, kind: str, *, fresh: bool = False) -> tuple[Rdata, ...]:
+        """The records, none if there is no such name. Raises `_Unanswered`."""
+        answer = ensureDeferred(self._resolver.look_up(name, kind, fresh=fresh))
         try:
-            answers, _, _ = await look_up(name, _TRIES).addTimeout(PATIENCE, self._clock)
-        except DNSNameError:
-            return []
-        except Exception as error:  # twisted.names has many ways to fail
+            return (await answer.addTimeout(PATIENCE, self._clock)).records
+        except (DnsFailure, TimeoutError) as error:
             self.log.info("the DNS did not answer: {error!r}", error=error)
             raise _Unanswered from error
-        return answers
 
 
 class _Unanswered(Exception):
@@ -310,11 +295,11 @@ def _host_name(name: str) -> str:
     return canonical
 
 
-def _name(name: bytes) -> str:
-    return name.decode("ascii", "replace").rstrip(".").lower()
+def _host(record: MX) -> str:
+    return record.exchange.to_text(True).removesuffix(".").lower()
 
 
-def _text(answer: dns.RRHeader) -> str:
+def _text(record: TXT) -> str:
     """A TXT record's text, without the quotes that some take for a part of it."""
-    whole = b"".join(cast(Any, answer.payload).data).decode("utf-8", "replace")
+    whole = b"".join(record.strings).decode("utf-8", "replace")
     return whole.strip().strip('"')[:200]

@@ -75,6 +75,8 @@ class Envelope(NamedTuple):
     """RET: ``FULL``, ``HDRS`` or empty."""
     envid: str = ""
     """ENVID, decoded from xtext."""
+    requiretls: bool = False
+    """REQUIRETLS (RFC 8689): only verified hosts may have it, that ask the same of the next."""
 
 
 class Signature(NamedTuple):
@@ -220,6 +222,8 @@ class Outcome(NamedTuple):
     host: str = ""
     """Name and address of the host that replied, as in ``mail.example.org[192.0.2.1]:25``."""
     tls: str = ""
+    """``TLSv1.3 TLS_AES_256_GCM_SHA384, verified (DANE)``, or ``verified (certificate)``, or ``not
+    verified``; empty in clear."""
 
 
 class Plan(enum.StrEnum):
@@ -424,6 +428,8 @@ class Delivery:
     queued_at: datetime
     next_attempt_at: datetime
     last_reply: str
+    tls: str = ""
+    """What the session of its last attempt had, as in `Outcome`."""
 
     @property
     def id(self) -> str:

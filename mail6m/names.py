@@ -9,34 +9,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import OrderedDict
-from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from dns.rdtypes.ANY.PTR import PTR
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.names import dns
+
+from mail6m.resolver import Resolver
 
 KEPT = 3_600.0
 MOST = 10_000
 """Addresses whose names are remembered."""
 AT_ONCE = 100
 """Look-ups under way; an address that comes while there are so many goes without a name."""
-PATIENCE = (2, 3)
-"""Seconds for the tries of one query."""
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
-
-
-class Resolver(Protocol):
-    """What is asked of twisted.names."""
-
-    def lookupPointer(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
-        ...
-
-    def lookupAddress(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
-        ...
-
-    def lookupIPV6Address(self, name: str, timeout: Any = None) -> Deferred[Any]:  # noqa: D102
-        ...
 
 
 class ClientNames:
@@ -71,26 +57,16 @@ class ClientNames:
         done.addErrback(lambda failure: "").addCallback(self._remember, address)
 
     async def _find(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-        answers, _, _ = await self._resolver.lookupPointer(ip.reverse_pointer, PATIENCE)
-        names = [
-            answer.payload.name.name.decode("ascii", "replace")
-            for answer in answers
-            if answer.type == dns.PTR
-        ]
+        pointers = (await self._resolver.look_up(ip.reverse_pointer, "PTR")).records
+        names = [one.target.to_text(True) for one in pointers if isinstance(one, PTR)]
         for name in names[:3]:
             if _NAME.fullmatch(name) and ip in await self._addresses(name, ip.version):
-                return str(name).lower()
+                return name.lower()
         return ""
 
     async def _addresses(self, name: str, version: int) -> set[object]:
-        lookup = self._resolver.lookupAddress if version == 4 else self._resolver.lookupIPV6Address
-        answers, _, _ = await lookup(name, PATIENCE)
-        kind = dns.A if version == 4 else dns.AAAA
-        return {
-            ipaddress.ip_address(answer.payload.address)
-            for answer in answers
-            if answer.type == kind
-        }
+        answer = await self._resolver.look_up(name, "A" if version == 4 else "AAAA")
+        return {ipaddress.ip_address(record.to_text()) for record in answer.records}
 
     def _remember(self, name: str, address: str) -> None:
         self._under_way.discard(address)

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdata
 import dns.rdatatype
+from dns.exception import DNSException
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -63,6 +63,10 @@ class Answer(NamedTuple):
     """Seconds that it may be kept."""
     exists: bool
     """False: there is no such name (NXDOMAIN). True without records: it has none of this kind."""
+    canonical: str = ""
+    """The name at the end of the CNAMEs; empty where there are none."""
+    malformed: bool = False
+    """There are TLSA records, too, that nobody can read; with other kinds it is a failure."""
 
 
 class DnsFailure(Exception):
@@ -116,19 +120,24 @@ class Resolver:
         self._kept: OrderedDict[tuple[str, str], tuple[Answer | None, float]] = OrderedDict()
         self._under_way: dict[tuple[str, str], list[Deferred[Answer]]] = {}
 
+    @property
+    def believed(self) -> bool:
+        """Answers may be authentic: one of the servers is believed."""
+        return any(server.believed for server in self._servers)
+
     def known(self, name: str, kind: str) -> Answer | None:
         """What is remembered, at once."""
         answer, until = self._kept.get(_key(name, kind), (None, 0.0))
         return answer if until > self._reactor.seconds() else None
 
-    async def look_up(self, name: str, kind: str) -> Answer:
+    async def look_up(self, name: str, kind: str, *, fresh: bool = False) -> Answer:
         """The records of a name, of a kind such as "TXT". Raises `DnsFailure`.
 
-        A name that the DNS cannot have does not exist.
+        ``fresh``: not what is remembered here. A name that the DNS cannot have does not exist.
         """
         key = _key(name, kind)
         answer, until = self._kept.get(key, (None, 0.0))
-        if until > self._reactor.seconds():
+        if until > self._reactor.seconds() and not fresh:
             if answer is None:
                 raise DnsFailure(f"{name} {kind} has just failed")
             return answer
@@ -158,14 +167,15 @@ class Resolver:
     async def _find(self, key: tuple[str, str]) -> Answer:
         """Ask, and where the answer is an alias only, ask on."""
         name, kind = _name(key[0]), dns.rdatatype.from_text(key[1])
-        authentic, ttl = True, LONGEST_KEPT
+        authentic, ttl, canonical = True, LONGEST_KEPT, ""
         for _ in range(MOST_ALIASES):
             if name is None:
                 return Answer((), False, min(ttl, LONGEST_NOTHING_KEPT), exists=False)
             found, target = await self._ask(name, kind)
             authentic, ttl = authentic and found.authentic, min(ttl, found.ttl)
+            canonical = found.canonical or canonical
             if target is None:
-                return found._replace(authentic=authentic, ttl=ttl)
+                return found._replace(authentic=authentic, ttl=ttl, canonical=canonical)
             name = target
         raise DnsFailure(f"{key[0]} {key[1]}: aliases without end")
 
@@ -182,13 +192,15 @@ class Resolver:
             query.flags |= dns.flags.AD  # "tell me if you have validated it" (RFC 6840, 5.7)
             try:
                 reply = await self._exchange(server, query, seconds)
+                if reply.errors and kind != dns.rdatatype.TLSA:
+                    raise reply.errors[0].exception
                 if reply.rcode() in _ANSWERED:
                     return _read(reply, server.believed)
                 why = f"{server} says {dns.rcode.to_text(reply.rcode())}"
                 continue  # asking it again would change nothing
             except TimeoutError:
                 why = f"{server} does not answer"
-            except (dns.exception.DNSException, OSError, ConnectError, ConnectionClosed) as error:
+            except (DNSException, OSError, ValueError, ConnectError, ConnectionClosed) as error:
                 why = f"{server}: {error}"
             servers.append(server)
         raise DnsFailure(f"{name.to_text(True)} {kind.name}: {why}")
@@ -300,8 +312,8 @@ class _Stream(Protocol):
 def _reply(query: dns.message.Message, wire: bytes) -> dns.message.QueryMessage | None:
     """The answer to this question; None if it is anything else, forged or broken."""
     try:
-        reply = dns.message.from_wire(wire, ignore_trailing=True)
-    except (dns.exception.DNSException, ValueError):
+        reply = dns.message.from_wire(wire, ignore_trailing=True, continue_on_error=True)
+    except (DNSException, ValueError):
         return None
     if not isinstance(reply, dns.message.QueryMessage) or not query.is_response(reply):
         return None
@@ -313,12 +325,15 @@ def _read(reply: dns.message.QueryMessage, believed: bool) -> tuple[Answer, dns.
     chain = reply.resolve_chaining()
     authentic = believed and bool(reply.flags & dns.flags.AD)
     exists = reply.rcode() != dns.rcode.NXDOMAIN
+    canonical = chain.canonical_name.to_text(True).lower() if chain.cnames else ""
     if chain.answer is not None:
         ttl = min(chain.minimum_ttl, LONGEST_KEPT)
-        return Answer(tuple(chain.answer), authentic, ttl, exists), None
+        records = tuple(chain.answer)
+        return Answer(records, authentic, ttl, exists, canonical, bool(reply.errors)), None
     ttl = min(chain.minimum_ttl, LONGEST_NOTHING_KEPT)
-    unfinished = bool(chain.cnames) and exists and not reply.authority
-    return Answer((), authentic, ttl, exists), chain.canonical_name if unfinished else None
+    unfinished = bool(chain.cnames) and exists and not reply.authority and not reply.errors
+    answer = Answer((), authentic, ttl, exists, canonical, bool(reply.errors))
+    return answer, chain.canonical_name if unfinished else None
 
 
 def _key(name: str, kind: str) -> tuple[str, str]:
@@ -330,5 +345,5 @@ def _name(text: str) -> dns.name.Name | None:
     try:
         labels = [label.encode("ascii") for label in text.split(".")] if text else []
         return dns.name.Name([*labels, b""])
-    except (dns.exception.DNSException, UnicodeEncodeError):
+    except (DNSException, UnicodeEncodeError):
         return None

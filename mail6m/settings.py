@@ -47,6 +47,8 @@ class Settings:
     tls_key: tuple[Path, ...] = ()
     """PEM chains for STARTTLS, and the key of each; read again when the files change. A client gets
     the one for the name that it asks for, else the first."""
+    tls_ca: Path | None = None
+    """PEM authorities for the certificates of receiving machines; without it, the system's."""
     smarthost: str | None = None
     """HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up."""
     postmaster: str | None = None

@@ -20,7 +20,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
-    IOpenSSLContextFactory,
     IOpenSSLServerConnectionCreator,
     IPushProducer,
     IReactorTime,
@@ -38,6 +37,7 @@ from mail6m.dialogue.server import SENDER_OK, ServerDialogue, State
 from mail6m.model import Client, Envelope, Recipient, Reply
 from mail6m.networks import client_of
 from mail6m.settings import Settings
+from mail6m.trust import Handshake
 from mail6m.turn import Turn
 
 HANDSHAKE = 60.0
@@ -237,6 +237,7 @@ class SmtpServer(Protocol):
             transaction.eightbit,
             transaction.returns,
             transaction.envid,
+            transaction.requiretls,
         )
         self._wait_for(self._admission.accept(envelope, content))
 
@@ -472,7 +473,7 @@ class SmtpClient(Protocol):
         self,
         dialogue: sending.ClientDialogue,
         owner: SessionOwner,
-        tls: IOpenSSLContextFactory,
+        tls: Handshake,
         turn: Turn,
         settings: Settings,
     ) -> None:
@@ -500,8 +501,14 @@ class SmtpClient(Protocol):
 
     def handshakeCompleted(self) -> None:  # noqa: D102
         self._handshaking = False
-        self.tls = tls_description(self.transport)
-        self.dialogue.tls_started()
+        verified = self._context.judge(self.transport.getHandle())
+        self.tls = f"{tls_description(self.transport)}, {verified}"
+        if verified.refused:  # nothing has been said yet but STARTTLS
+            assert verified.fault is not None
+            text = f"The host's certificate will not do: {verified.fault.value}"
+            self.close(Reply(451, "4.7.5", text))
+            return
+        self.dialogue.tls_started(sure=verified.sure)
         self.advance()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008, D102

@@ -28,19 +28,21 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
-from twisted.names.client import createResolver
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
+from twisted.web.client import Agent
 
 from mail6m import __version__
 from mail6m.certificates import Certificates
 from mail6m.content import Budget, Content
 from mail6m.delivery.conversation import Caller
+from mail6m.delivery.demands import Demands
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue, cancel
 from mail6m.delivery.reports import Reports
 from mail6m.delivery.route import Routes
+from mail6m.delivery.sts import StsPolicies
 from mail6m.directory import Directory
 from mail6m.guard.antispam import Antispam
 from mail6m.guard.authentication.authenticator import Authenticator
@@ -102,8 +104,10 @@ from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
+from mail6m.storage.sts import StsTable
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
 from mail6m.storage.whitelist import Whitelist
+from mail6m.trust import Trust, WebTrust
 from mail6m.turn import Turn, without_log_context
 from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
@@ -124,7 +128,7 @@ _LISTS = {
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
-_PATHS = {"data", "tls_cert", "tls_key", "rspamd_password_file", "signing_key"}
+_PATHS = {"data", "tls_cert", "tls_key", "tls_ca", "rspamd_password_file", "signing_key"}
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
     "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
@@ -132,6 +136,7 @@ _HELP = {
     "web": "Twisted server endpoint for the console; may be given several times.",
     "console_url": "Where browsers reach the console, for links in letters: https://NAME.",
     "hostname": "The name in the SMTP banner, in Received: and in bounces.",
+    "tls_ca": "PEM certificates of authorities for receiving machines; without it, the system's.",
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
     "postmaster": "Address that mail to postmaster without a domain goes on to.",
     "scanner": "Antispam: auto, none, rspamd:URL or spamd:HOST:PORT.",
@@ -596,13 +601,26 @@ class Mail6M(Service):
         self._threads = ThreadPool(0, settings.seal_threads, "seal")
         self._threads.start()
         smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
+        named = [read_host(resolver, 53) for resolver in settings.dns]
+        self._resolver = Resolver(reactor, nameservers(named))
+        trust = Trust(settings.tls_ca)
+        trust.check()
+        self._demands = Demands(self._resolver, trust)
+        sts = StsPolicies(
+            reactor,
+            self._resolver,
+            Agent(reactor, WebTrust(settings.tls_ca), connectTimeout=settings.connect_timeout),
+            StsTable(foundation.pool),
+            _now,
+        )
         self._queue = Queue(
             reactor,
             foundation.turn,
             settings,
             foundation.deliveries,
             foundation.servers,
-            Routes(foundation.directory, createResolver(), smarthost),
+            Routes(foundation.directory, self._resolver, sts, smarthost),
+            self._demands,
             foundation.reader,
             Heading(settings, foundation.signer),
             journal,
@@ -611,21 +629,18 @@ class Mail6M(Service):
         )
         self._rules = RuleBook(reactor, Whitelist(foundation.pool))
         self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
-        named = [read_host(one, 53) for one in settings.dns]
-        dns = Resolver(reactor, nameservers(named))
-        authenticator = Authenticator(settings, dns, reactor, self._threads)
+        authenticator = Authenticator(settings, self._resolver, reactor, self._threads)
         judge = Judge(self._antispam, authenticator, self._rules)
         intake = foundation.intake(self._queue, journal, self._threads, judge)
         own_mail = foundation.own_mail(intake, self._budget)
         reports = foundation.reports(own_mail)
-        resolver = createResolver()
         self._known_clients = KnownClients(
             reactor,
             KnownClientsTable(foundation.console_pool),
             settings.banner_known_for,
             _now,
         )
-        clients = Clients(reactor, settings, dns, self._known_clients, journal)
+        clients = Clients(reactor, settings, self._resolver, self._known_clients, journal)
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
         self._verification = self._recipients_verified(journal)
@@ -636,7 +651,7 @@ class Mail6M(Service):
             intake,
             journal,
             self._budget,
-            ClientNames(reactor, resolver),
+            ClientNames(reactor, self._resolver),
             clients,
             self._verification,
         )
@@ -687,7 +702,8 @@ class Mail6M(Service):
 
     def _recipients_verified(self, journal: Journal) -> Verification:
         foundation, settings = self._foundation, self.settings
-        caller = Caller(self._reactor, settings.hostname, [settings.hostname, *settings.mx])
+        ours = [settings.hostname, *settings.mx]
+        caller = Caller(self._reactor, self._demands, settings.hostname, ours)
         return Verification(
             self._reactor,
             Recipients(foundation.pool),
@@ -725,7 +741,8 @@ class Mail6M(Service):
                 ),
                 letters=foundation.letters(own_mail),
                 console_url=self._console_url,
-                resolver=createResolver(),
+                resolver=self._resolver,
+                demands=self._demands,
                 reactor=self._reactor,
                 turn=foundation.turn,
                 in_thread=deferToThread,

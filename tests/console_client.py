@@ -22,12 +22,12 @@ import psycopg2
 import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
-from twisted.names.error import DNSNameError
 
 from mail6m.access.signin import new_token, token_hash
+from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import Summary
@@ -59,8 +59,10 @@ from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route, routes_of
+from tests.carried import trusted
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
+from tests.zone import Told
 
 PASSWORD = "tiroir-malle-armoire"
 """Every account's."""
@@ -100,15 +102,6 @@ class Pupil:
     async def learn(self, content: AsyncIterator[bytes], spam: bool) -> None:
         """Keep it."""
         self.learnt.append((b"".join([piece async for piece in content]), spam))
-
-
-class Nowhere:
-    """A resolver that knows no name (as `twisted.names`'), so that no test asks the world."""
-
-    def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
-        if not name.startswith("lookup"):
-            raise AttributeError(name)
-        return lambda *_args, **_named: fail(DNSNameError("no such name"))
 
 
 @dataclass
@@ -193,7 +186,8 @@ def listening(
             "lessons": Lessons(archive, Reader(archive, directory), pupil, 2_000_000),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
-            "resolver": resolver or Nowhere(),
+            "resolver": resolver or Told(),
+            "demands": Demands(resolver or Told(), trusted()),
             "in_thread": partial(deferToThreadPool, reactor, reactor.getThreadPool()),
             "clock": lambda: datetime.now(UTC),
             "hostname": "mail6m.test",

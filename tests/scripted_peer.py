@@ -9,13 +9,11 @@ of these: one for each time, and the last of them from then on. What is not ther
 from __future__ import annotations
 
 import contextlib
-import datetime
 import enum
 import functools
 import re
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,10 +22,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.authority import Issued, the_authority
 
 LOOPBACK = "127.0.0.1"
 DRIP_SECONDS = 0.5
@@ -85,8 +80,10 @@ class Peer:
         script: Script | None = None,
         *,
         extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 100000000"),
+        certificate: Issued | None = None,
     ) -> None:
         """Listen. ``extensions`` are what EHLO is answered with; STARTTLS among them works."""
+        self.certificate = certificate or server_certificate()
         self.script: Script = script or {}
         """May be replaced at any time."""
         self.extensions = tuple(extensions)
@@ -357,33 +354,12 @@ class _Conversation:
 
     def _encrypt(self) -> None:
         self._input.close()
-        self.connection = server_context().wrap_socket(self.connection, server_side=True)
+        context = self._peer.certificate.context
+        self.connection = context.wrap_socket(self.connection, server_side=True)
         self._input = self.connection.makefile("rb")
 
 
 @functools.cache
-def server_context() -> ssl.SSLContext:
-    """TLS for a server, with a certificate that it signed itself, for ``peer.test``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peer.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:  # the ssl module reads files only
-        file.write(certificate.public_bytes(pem) + private)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
+def server_certificate() -> Issued:
+    """What a peer shows who is not given another: good for ``peer.test``, and its address."""
+    return the_authority().issue("peer.test", LOOPBACK)

@@ -120,7 +120,9 @@ def test_what_is_stored_comes_back(archive: Archive, customer: int) -> None:
 def test_the_envelope_comes_back(archive: Archive, customer: int) -> None:
     """All that a relay needs to know, odd characters included."""
     client = Client("2001:db8::1", "[fd00::1]", "mail.exämple.org", "UTF8SMTPS", "TLSv1.3 X")
-    envelope = Envelope("", (Recipient("a@b.test"),), client, True, True, "HDRS", "QQ\\'314\x7f")
+    envelope = Envelope(
+        "", (Recipient("a@b.test"),), client, True, True, "HDRS", "QQ\\'314\x7f", True
+    )
     new = new_message(customer)
     new.envelope = envelope
     store(archive, new)

@@ -412,6 +412,39 @@ def test_starttls(case: tuple[TlsPolicy, str | None], outcome: str) -> None:
         assert [type(event) for event in call.events] == [Ready]
 
 
+REQUIRETLS = {
+    # TLS, sure of the host, what it offers: the reply for a message that requires TLS
+    (True, True, "REQUIRETLS"): None,
+    (True, True, "DSN"): "550 5.7.30",
+    (True, False, "REQUIRETLS"): "450 4.7.10",
+    (True, False, "DSN"): "450 4.7.10",
+    (False, False, "REQUIRETLS"): "550 5.7.10",
+    (False, False, "STARTTLS"): "450 4.7.10",
+}
+
+
+@pytest.mark.parametrize(("case", "refusal"), REQUIRETLS.items(), ids=str)
+def test_requiretls(case: tuple[bool, bool, str], refusal: str | None) -> None:
+    """RFC 8689, 4.2.1: it goes with its parameter where all holds, and else nowhere; others go."""
+    tls, sure, offered = case
+    call = Call(TlsPolicy.OPPORTUNISTIC if tls else TlsPolicy.NONE)
+    call.handshakes = False
+    call.open(*(["STARTTLS"] if tls else [offered]))
+    if tls:
+        call.hear(b"220 go\r\n")
+        call.dialogue.tls_started(sure=sure)
+        call.run()
+        call.hear(f"250-hi\r\n250 {offered}\r\n".encode())
+    one = transfer(requiretls=True)
+    said = call.send(one)
+    if refusal is None:
+        assert said == b"MAIL FROM:<a@example.org> REQUIRETLS\r\n"
+    else:
+        assert said == b""
+        assert str(one.replies[0]).startswith(refusal)
+        assert call.send(transfer()) == b"MAIL FROM:<a@example.org>\r\n"
+
+
 @pytest.mark.parametrize(
     "injected",
     [b"250 AUTH", b"250-evil\r\n250-AUTH\r\n", b"250-evil", b"250 evil\r\n", b"2", b"\r\n"],

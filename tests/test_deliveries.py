@@ -208,7 +208,7 @@ def test_what_is_leased_says_all_that_a_courier_needs(queue: Queue) -> None:
     client = Client("192.0.2.7", "hello.test", "name.test", "ESMTPS", "TLSv1.3 X")
     recipient = Recipient("marie@mondomaine.fr", Notify.FAILURE | Notify.DELAY, "rfc822;m@x.test")
     new = new_message(queue.customer, shelf=Shelf.TRANSIT)
-    new.envelope = Envelope("", (recipient,), client, True, True, "FULL", "id=1")
+    new.envelope = Envelope("", (recipient,), client, True, True, "FULL", "id=1", True)
     new.deliveries = [NewDelivery(recipient, HERE, None)]
     queue.put(new)
     [due] = run(lambda: queue.deliveries.lease(server, without=(), each=1, limit=1))
@@ -340,6 +340,13 @@ def test_recipients_have_outcomes_of_their_own(queue: Queue) -> None:
     got = [(one.number, one.state, one.last_reply) for one in queue.of(message)]
     assert got == [(n, state, f"reply {n}") for n, (state, _) in enumerate(states)]
     assert [one.recipient for one in queue.queued()] == ["marie@mondomaine.fr"]
+
+
+def test_how_the_last_session_was_protected(queue: Queue) -> None:
+    """It is kept with the delivery, for Details."""
+    [message] = queue.add()
+    queue.record(message, State.DELIVERED, tls="TLSv1.3 X, verified (DANE)")
+    assert [delivery.tls for delivery in queue.of(message)] == ["TLSv1.3 X, verified (DANE)"]
 
 
 def test_outcomes_find_their_deliveries_by_the_key(queue: Queue) -> None:

@@ -24,6 +24,7 @@ import psycopg2
 import pytest
 
 from mail6m.storage.embedded import Embedded
+from tests.authority import Issued, the_authority
 from tests.harness import LOOPBACK, Server, free_ports, new_place, require
 from tests.scripted_peer import Fault, Mail, Peer, Script
 
@@ -66,6 +67,8 @@ class Case:
     """Hosts that stand before it in the domain's list; with None nobody listens."""
     sink: Sequence[str] = ()
     """The host is smtp-sink, with these options."""
+    certificate: Issued | None = None
+    """Of the host; without one, a good one."""
 
     @property
     def domain(self) -> str:
@@ -147,7 +150,7 @@ class Relay:
         if case.sink:
             ports.append(self._sink(case.sink))
         peer = self.peers[case.label] = self._hosts.enter_context(
-            Peer(case.script, extensions=case.extensions)
+            Peer(case.script, extensions=case.extensions, certificate=case.certificate)
         )
         if not case.sink:
             ports.append(peer.port)
@@ -254,7 +257,11 @@ def relay() -> Iterator[Relay]:
     with (
         new_place() as place,
         Peer(refusal) as smarthost,
-        Server(place, *OPTIONS, "--smarthost", f"{LOOPBACK}:{smarthost.port}") as server,
+        Server(
+            place,
+            *(*OPTIONS, "--smarthost", f"{LOOPBACK}:{smarthost.port}"),
+            *("--tls-ca", str(the_authority().write(place))),
+        ) as server,
         contextlib.ExitStack() as hosts,
     ):
         yield Relay(server, smarthost, hosts)
@@ -335,6 +342,9 @@ def _encrypted() -> Iterator[Case]:
         yield Case(f"tls-{name}-none", DELIVERED, script, "", TLS, "none")
     for policy in ("opportunistic", "required", "none"):
         yield Case(f"tls-sound-{policy}", DELIVERED, {}, "", TLS, policy)
+        certificate = the_authority().issue("peer.test", LOOPBACK, expired=True)
+        kind, why = (QUEUED, "4.7.5") if policy == "required" else (DELIVERED, "")
+        yield Case(f"tls-expired-{policy}", kind, {}, why, TLS, policy, certificate=certificate)
     yield Case("tls-absent-required", QUEUED, {}, "4.7.4 TLS is required", tls="required")
 
 
@@ -459,7 +469,8 @@ def test_encryption(relay: Relay, aftermath: Aftermath, case: Case) -> None:
     if case.tls == "required":
         assert not in_clear - {"EHLO", "STARTTLS", "QUIT"}
     assert ("STARTTLS" in in_clear) == (case.tls != "none" and "STARTTLS" in case.extensions)
-    encrypted = "sound" in case.label and case.tls != "none"
+    sound = "sound" in case.label or "expired" in case.label
+    encrypted = sound and case.tls != "none"
     assert all(mail.tls == encrypted for mail in peer.mails)
 
 

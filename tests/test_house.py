@@ -12,8 +12,8 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 # From the ground up; a module may import from its own floor and from those below.
 FLOORS = [
     {"model", "mail6m"},
-    {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "tls", "zones"}
-    | {"canonical", "chain", "networks", "certificates", "proxied"}
+    {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
+    | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}

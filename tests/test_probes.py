@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import pytest
 
 from mail6m.delivery.conversation import Caller, Finding, Over
+from mail6m.delivery.demands import Demands
 from mail6m.guard import probes as module
 from mail6m.guard.probes import Found, Probes, Question, Result, opening
 from mail6m.model import Domain, Host, TlsPolicy
+from tests.carried import trusted
 from tests.harness import free_ports
 from tests.reactor_thread import run, the_reactor
 from tests.scripted_peer import LOOPBACK, Fault, Peer, Script
+from tests.zone import Told
 
 DOMAIN = "mondomaine.fr"
 WITH_TLS = ("PIPELINING", "STARTTLS")
@@ -28,7 +31,8 @@ def asked(
     domain = Domain(DOMAIN, 1, hosts, tls)
 
     async def ask() -> list[Found]:
-        caller = Caller(the_reactor(), "mail6m.test", ["mail6m.test"])
+        demands = Demands(Told(), trusted())
+        caller = Caller(the_reactor(), demands, "mail6m.test", ["mail6m.test"])
         probes = Probes(the_reactor(), opening(caller))
         found = []
         for address in addresses:

@@ -139,6 +139,23 @@ def test_any_size(octets: int) -> None:
     assert unit == "GB" or len(re.sub(r"\D", "", number)) <= 3
 
 
+@pytest.mark.parametrize(
+    ("tls", "french", "english"),
+    [
+        ("TLSv1.3 X, verified (DANE)", "machine vérifiée par le DNS (DANE)", "by the DNS (DANE)"),
+        ("TLSv1.3 X, verified (certificate)", "par son certificat", "by its certificate"),
+        ("TLSv1.3 X, not verified", "machine non vérifiée", "machine not verified"),
+        ("TLSv1.3 X", "TLSv1.3 X", "TLSv1.3 X"),
+    ],
+)
+def test_encryption(tls: str, french: str, english: str) -> None:
+    """How a session was protected, and whether the host was verified; old records do not say."""
+    for language, said in (("fr", french), ("en", english)):
+        shown = filtered("encryption", language, tls)
+        assert shown.startswith("TLSv1.3 X")
+        assert shown.endswith(said)
+
+
 def test_numbers() -> None:
     """With their thousands apart, and parts in percent."""
     assert filtered("decimal", "fr", 1234567) == "1\u202f234\u202f567"

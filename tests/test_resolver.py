@@ -11,6 +11,7 @@ from typing import Any
 import dns.flags
 import dns.message
 import pytest
+from dnslib import QTYPE, RD, RR
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 
@@ -155,6 +156,16 @@ def test_answers_are_kept_and_bounded(zone: Zone, monkeypatch: pytest.MonkeyPatc
     assert resolver.known("example.test", "MX") is not None
 
 
+def test_what_is_wanted_afresh_is_asked_again(zone: Zone) -> None:
+    """A record that has been set since is found, and remembered in its turn."""
+    resolver = zone.resolver(the_reactor())
+    assert not _ask(resolver, "new.test", "TXT").exists
+    zone.add({"new.test TXT": "here"})
+    assert not _ask(resolver, "new.test", "TXT").exists
+    assert run(lambda: resolver.look_up("new.test", "TXT", fresh=True)).exists
+    assert _ask(resolver, "new.test", "TXT").exists
+
+
 def test_what_is_kept_grows_old() -> None:
     """After its TTL an answer is not known any more."""
     clock = Clock()
@@ -230,6 +241,18 @@ def _forge(server: socket.socket) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(reply("192.0.2.66").to_wire(), client)
     server.sendto(reply("192.0.2.99").to_wire(), client)
+
+
+def test_records_that_nobody_can_read(zone: Zone) -> None:
+    """Half an answer is none, and that is known at once; of TLSA it is told, since it means TLS."""
+    zone.add({"bad.test A": "192.0.2.1", "bad.test TLSA": "3 1 1 " + "ab" * 32})
+    for kind in (QTYPE.A, QTYPE.TLSA):
+        zone._records["bad.test"].append(RR("bad.test", kind, rdata=RD(b"\3\1\1")))
+    resolver = zone.resolver(the_reactor())
+    with pytest.raises(DnsFailure):
+        _ask(resolver, "bad.test", "A")
+    tlsa = _ask(resolver, "bad.test", "TLSA")
+    assert (len(tlsa.records), tlsa.malformed) == (1, True)
 
 
 def test_aliases_without_end_fail(zone: Zone) -> None:

@@ -499,6 +499,22 @@ def test_the_banner_and_ehlo() -> None:
     assert "STARTTLS" not in Session(tls_offered=False).say("EHLO x")[0]
 
 
+def test_requiretls() -> None:
+    """RFC 8689, 2: announced and taken under TLS only; it is one transaction's, without a value."""
+    session = Session()
+    assert "REQUIRETLS" not in session.say("EHLO x")[0]
+    refused = session.say("MAIL FROM:<a@example.org> REQUIRETLS")
+    assert refused == ["523 5.7.10 REQUIRETLS is for sessions with TLS"]
+    session.say("STARTTLS")
+    assert "REQUIRETLS" in session.say("EHLO x")[0].splitlines()
+    assert session.say("MAIL FROM:<a@example.org> REQUIRETLS=1")[0].startswith("501 5.5.4 ")
+    for parameter, required in ((" requiretls", True), ("", False)):
+        assert session.say(f"MAIL FROM:<a@example.org>{parameter}")[0].startswith("250 ")
+        assert session.dialogue.transaction is not None
+        assert session.dialogue.transaction.requiretls is required
+        session.say("RSET")
+
+
 def test_helo() -> None:
     """HELO announces nothing, and takes EHLO's place for everything else."""
     session = Session()

@@ -13,10 +13,15 @@ from twisted.internet.defer import Deferred
 
 from mail6m.delivery import trial as module
 from mail6m.delivery.conversation import MOST_LINES, Finding, Line, Side
+from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Attempt, Busy, Trial
 from mail6m.model import Host, TlsPolicy
+from mail6m.trust import Fault as CertificateFault
+from tests.authority import Authority
+from tests.carried import trusted
 from tests.reactor_thread import run, the_reactor
 from tests.scripted_peer import LOOPBACK, Fault, Peer, Script
+from tests.zone import Told
 
 DOMAIN = "mondomaine.fr"
 OURS = ["mail6m.test", "mx1.mail6m.test"]
@@ -28,7 +33,7 @@ def tried(
 ) -> list[Attempt]:
     """What a trial of these comes to."""
     hosts = [one if isinstance(one, Host) else Host(LOOPBACK, one.port) for one in peers]
-    trial = Trial(the_reactor(), "mail6m.test", OURS)
+    trial = Trial(the_reactor(), Demands(Told(), trusted()), "mail6m.test", OURS)
     return run(lambda: trial.of(customer, DOMAIN, hosts, tls))
 
 
@@ -66,6 +71,8 @@ def test_encrypted() -> None:
         [attempt] = tried(peer, tls=TlsPolicy.REQUIRED)
         assert attempt.finding is Finding.TAKEN
         assert attempt.tls.startswith("TLSv1")
+        assert attempt.tls.endswith(", verified (certificate)")
+        assert attempt.fault is None
         assert Line(Side.TLS, attempt.tls) in attempt.lines
         assert [command for command, tls in peer.commands if not tls] == [
             "EHLO mail6m.test",
@@ -146,6 +153,21 @@ def test_tls_that_fails(tls: TlsPolicy, answer: str | Fault) -> None:
             assert attempt.finding is Finding.TAKEN
             assert attempt.tls == ""
             assert (again, len(peer.sessions)) == ((0, 1) if isinstance(answer, str) else (1, 2))
+
+
+@pytest.mark.parametrize("tls", [TlsPolicy.OPPORTUNISTIC, TlsPolicy.REQUIRED])
+def test_a_certificate_that_will_not_do(tls: TlsPolicy) -> None:
+    """What is wrong is told; where encryption is required, nothing more is said to the host."""
+    stranger = Authority("Somebody else").issue(LOOPBACK)
+    with Peer(extensions=WITH_TLS, certificate=stranger) as peer:
+        [attempt] = tried(peer, tls=tls)
+        assert attempt.fault is CertificateFault.UNKNOWN_ISSUER
+        assert attempt.tls.endswith(", not verified")
+        if tls is TlsPolicy.REQUIRED:
+            assert attempt.finding is Finding.UNTRUSTED
+            assert said(peer) == ["EHLO mail6m.test", "STARTTLS"]
+        else:
+            assert attempt.finding is Finding.TAKEN
 
 
 def test_no_tls_where_it_is_required() -> None:
@@ -242,7 +264,7 @@ def test_a_host_that_takes_its_time(
 
 def test_one_at_a_time() -> None:
     """While a customer's trial is under way, there is no other one of theirs; but of others'."""
-    trial = Trial(the_reactor(), "mail6m.test", OURS)
+    trial = Trial(the_reactor(), Demands(Told(), trusted()), "mail6m.test", OURS)
     held = threading.Event()
     with Peer({"banner": held}) as peer, Peer() as another:
         first = start(lambda: trial.of(1, DOMAIN, [Host(LOOPBACK, peer.port)], TlsPolicy.NONE))

@@ -163,9 +163,12 @@ class Told:
         self.records = dict(records or {})
         """As `Records`."""
         self.authentic = authentic
+        self.believed = True
         self.failing: set[str] = set()
         """``NAME`` or ``NAME KIND``: no answer now."""
         self.asked: list[Question] = []
+        self.asked_afresh: list[Question] = []
+        """Those of them that wanted nothing remembered."""
         self.held: list[Deferred[None]] | None = None
         """Set to a list, it keeps answers back until each of these is called."""
 
@@ -173,10 +176,12 @@ class Told:
         """See `Resolver`: it forgets at once."""
         return None
 
-    async def look_up(self, name: str, kind: str) -> Answer:
+    async def look_up(self, name: str, kind: str, *, fresh: bool = False) -> Answer:
         """See `Resolver`."""
         name = name.lower().rstrip(".")
         self.asked.append((name, kind))
+        if fresh:
+            self.asked_afresh.append((name, kind))
         if self.held is not None:
             self.held.append(Deferred())
             await self.held[-1]

@@ -72,6 +72,7 @@ class Consignment:
             smtputf8=self.envelope.smtputf8 and self._international(),
             returns=self.envelope.returns,
             envid=self.envelope.envid,
+            requiretls=self.envelope.requiretls,
         )
 
     def _international(self) -> bool:

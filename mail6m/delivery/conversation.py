@@ -22,9 +22,11 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mail6m.delivery.demands import Demands, Unsafe
+from mail6m.delivery.route import Route
 from mail6m.model import Host, TlsPolicy
 from mail6m.smtp import tls_description
-from mail6m.tls import Encrypted
+from mail6m.trust import Demand, Fault, Handshake, Level
 
 CONNECT_PATIENCE = 5.0
 """Seconds for a connection to one address."""
@@ -53,6 +55,8 @@ class Finding(enum.Enum):
     NO_SMTP = "what answers does not speak SMTP"
     NO_TLS = "TLS is required, and the host does not have it"
     TLS_FAILED = "the handshake failed"
+    UNTRUSTED = "the host's certificate is not what it must be"
+    UNSAFE = "what the host's certificate must be cannot be looked up"
     OURSELVES = "the host is ours: mail would go round in circles"
 
 
@@ -97,13 +101,19 @@ class Answer(NamedTuple):
 class Caller:
     """Begins conversations."""
 
-    def __init__(self, reactor: Any, hostname: str, ours: Sequence[str]) -> None:
+    def __init__(self, reactor: Any, demands: Demands, hostname: str, ours: Sequence[str]) -> None:
         self._reactor = reactor
+        self._demands = demands
         self._hostname = hostname
         self._ours = {name.lower() for name in ours}
 
     async def begin(self, conversation: Conversation, host: Host, tls: TlsPolicy) -> set[str]:
         """Reach a host, and let it greet us; the extensions that it has. Raises `Over`."""
+        try:
+            demand = await self._demands.of(Route((host,), tls), host)
+        except Unsafe as error:
+            raise Over(Finding.UNSAFE) from error
+        conversation.demand = demand
         endpoint = HostnameEndpoint(self._reactor, host.name, host.port, timeout=CONNECT_PATIENCE)
         try:
             await endpoint.connect(_Quiet.forProtocol(lambda: conversation))
@@ -117,12 +127,12 @@ class Caller:
         if greeting.first_word.lower() in self._ours:
             raise Over(Finding.OURSELVES)
         extensions = await self._hello(conversation)
-        if tls is TlsPolicy.NONE:
+        if demand.level is Level.CLEAR:
             return extensions
         if "STARTTLS" in extensions and (await conversation.say("STARTTLS")).code == 220:
-            await conversation.secure(host.name)
+            await conversation.secure(self._demands.towards(demand))
             return await self._hello(conversation)
-        if tls is TlsPolicy.REQUIRED:
+        if demand.level is not Level.OFFERED:
             raise Over(Finding.NO_TLS)
         return extensions
 
@@ -158,8 +168,19 @@ class Conversation(LineOnlyReceiver):
         self._handshaking = False
         self._securing = False
         self._because = Finding.LOST
+        self._handshake: Handshake | None = None
+        self.demand: Demand | None = None
+        """What the session needs, once that is known."""
         self.lost = False
         self.tls = ""
+        self.fault: Fault | None = None
+        """What is wrong with the host's certificate, if it has shown one."""
+
+    @property
+    def may_go_on_in_clear(self) -> bool:
+        """TLS has failed, and nobody has asked for it (RFC 7435, 4.1)."""
+        offered = self.demand is not None and self.demand.level is Level.OFFERED
+        return offered and self._because is Finding.TLS_FAILED
 
     # What it is asked to do
 
@@ -175,10 +196,11 @@ class Conversation(LineOnlyReceiver):
         self.transport.write(f"{command}\r\n".encode())
         return await self.reply()
 
-    async def secure(self, name: str) -> None:
+    async def secure(self, handshake: Handshake) -> None:
         """Go on encrypted. Raises `Over`."""
         self._handshaking = self._securing = True
-        self.transport.startTLS(Encrypted(name))
+        self._handshake = handshake
+        self.transport.startTLS(handshake)
         await self._next()
 
     async def leave(self) -> None:
@@ -224,10 +246,16 @@ class Conversation(LineOnlyReceiver):
 
     def handshakeCompleted(self) -> None:
         """It is encrypted now."""
+        assert self._handshake is not None
         self._handshaking = False
-        self.tls = tls_description(self.transport)
+        verified = self._handshake.judge(self.transport.getHandle())
+        self.tls, self.fault = f"{tls_description(self.transport)}, {verified}", verified.fault
         self._note(Side.TLS, self.tls)
-        self._fire(None)
+        if verified.refused:
+            self._securing = False  # the handshake was well
+            self._end(Finding.UNTRUSTED)
+        else:
+            self._fire(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nothing more comes."""

@@ -13,15 +13,16 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from mail6m.delivery.consignment import Consignment
+from mail6m.delivery.demands import Demands, Unsafe
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.route import Route
 from mail6m.dialogue import client as sending
 from mail6m.dialogue.client import ClientDialogue, Transfer
-from mail6m.model import Host, Outcome, Reply, TlsPolicy, Verdict
+from mail6m.model import Host, Outcome, Reply, Verdict
 from mail6m.reader import Reader
 from mail6m.settings import Settings
 from mail6m.smtp import SmtpClient
-from mail6m.tls import Encrypted
+from mail6m.trust import Demand, Level
 from mail6m.turn import Turn
 
 _GOODBYE = Reply(450, "4.3.2", "The session was closed")
@@ -60,6 +61,7 @@ class Courier:
         reactor: IReactorTime,
         turn: Turn,
         settings: Settings,
+        demands: Demands,
         reader: Reader,
         heading: Heading,
         dispatch: Dispatch,
@@ -67,6 +69,7 @@ class Courier:
         self._reactor = reactor
         self._turn = turn
         self._settings = settings
+        self._demands = demands
         self._reader = reader
         self._heading = heading
         self._dispatch = dispatch
@@ -99,7 +102,7 @@ class Courier:
         self.route = route
         reply = Reply(451, "4.4.1", "No host to connect to")
         for host in route.hosts:
-            failure = await self._try(host, route.tls)
+            failure = await self._try(route, host)
             if failure is None:
                 return
             reply = failure
@@ -107,21 +110,25 @@ class Courier:
                 break
         self._end(reply)
 
-    async def _try(self, host: Host, tls: TlsPolicy) -> Reply | None:
-        failure, broken_tls = await self._connect(host, tls)
-        if broken_tls and tls is TlsPolicy.OPPORTUNISTIC:
+    async def _try(self, route: Route, host: Host) -> Reply | None:
+        try:
+            demand = await self._demands.of(route, host)
+        except Unsafe as error:
+            return error.reply
+        failure, broken_tls = await self._connect(host, demand)
+        if broken_tls and demand.level is Level.OFFERED:
             # RFC 7435, 4.1: encryption is done where it can be; where it cannot, mail still flows.
             self.log.info("{host}: {failure}; going on in clear", host=host, failure=failure)
-            failure, _ = await self._connect(host, TlsPolicy.NONE)
+            failure, _ = await self._connect(host, Demand(Level.CLEAR, host.name))
         return failure
 
-    async def _connect(self, host: Host, tls: TlsPolicy) -> tuple[Reply | None, bool]:
+    async def _connect(self, host: Host, demand: Demand) -> tuple[Reply | None, bool]:
         timeout = self._settings.connect_timeout
         endpoint = HostnameEndpoint(self._reactor, host.name, host.port, timeout=timeout)
         session = SmtpClient(
-            ClientDialogue(self._settings.hostname, tls),
+            ClientDialogue(self._settings.hostname, demand.level.policy),
             self,
-            cast(Any, Encrypted(host.name)),
+            self._demands.towards(demand),
             self._turn,
             self._settings,
         )

@@ -45,7 +45,9 @@ class OwnMail:
         """A Message-ID for a message that is written now."""
         return f"<{new_message_id(int(now.timestamp() * 1000))}@{self._hostname}>"
 
-    async def send(self, customer: int, to: str, octets: bytes) -> UUID:
+    async def send(
+        self, customer: int, to: str, octets: bytes, *, requiretls: bool = False
+    ) -> UUID:
         """Queue a message in a customer's name, signed if there is a key; its id.
 
         Raises `mail6m.intake.Rejected` when it cannot be queued now.
@@ -58,6 +60,7 @@ class OwnMail:
             Client("127.0.0.1", self._hostname, "", "local"),
             smtputf8=not to.isascii(),
             eightbit=not octets.isascii(),
+            requiretls=requiretls,
         )
         # It may be an address of a customer's: then the way there is known.
         owner = await self._directory.owner(to)

@@ -25,6 +25,7 @@ from mail6m.content import Content
 from mail6m.delivery.bounce import Action
 from mail6m.delivery.consignment import Consignment, Item, Shared
 from mail6m.delivery.courier import Courier
+from mail6m.delivery.demands import Demands
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.lane import Lane
 from mail6m.delivery.reports import Report
@@ -75,6 +76,7 @@ class Queue:
         deliveries: Deliveries,
         servers: Servers,
         routes: Routes,
+        demands: Demands,
         reader: Reader,
         heading: Heading,
         journal: Journal,
@@ -83,6 +85,7 @@ class Queue:
     ) -> None:
         self.settings = settings
         self.routes = routes
+        self._demands = demands
         self._reactor = reactor
         self._turn = turn
         self._deliveries = deliveries
@@ -143,7 +146,15 @@ class Queue:
 
     def new_courier(self, lane: Lane) -> Courier:
         """A courier for a lane."""
-        return Courier(self._reactor, self._turn, self.settings, self._reader, self._heading, lane)
+        return Courier(
+            self._reactor,
+            self._turn,
+            self.settings,
+            self._demands,
+            self._reader,
+            self._heading,
+            lane,
+        )
 
     # From intake (mail6m.intake.Outgoing)
 

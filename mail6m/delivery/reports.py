@@ -11,7 +11,7 @@ from mail6m.delivery.bounce import Action, Reported, Returned, report, wants
 from mail6m.delivery.consignment import Consignment, Item
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.schedule import LIFETIME
-from mail6m.header import header_end
+from mail6m.header import fields, header_end
 from mail6m.model import Judgement, Outcome
 from mail6m.reader import Reader
 
@@ -53,16 +53,19 @@ class Reports:
         if not sender or not wanted or _is_forged(consignment.judgement):
             return
         now = self._clock()
+        envelope = consignment.envelope
         header, whole = await self._original(consignment)
+        if envelope.requiretls:  # what was to be protected is not told in a report (RFC 8689, 5)
+            header, whole = _message_id_alone(header), None
         returned = Returned(
             message=consignment.message,
             sender=sender,
-            envid=consignment.envelope.envid,
-            returns=consignment.envelope.returns,
+            envid=envelope.envid,
+            returns=envelope.returns,
             arrived_at=consignment.received_at,
             header=header,
             content=whole,
-            smtputf8=consignment.envelope.smtputf8,
+            smtputf8=envelope.smtputf8,
         )
         reported = [
             Reported(
@@ -78,7 +81,8 @@ class Reports:
             for item, outcome in wanted
         ]
         octets = report(returned, reported, self._hostname, now, self._own.new_name(now))
-        id_ = await self._own.send(consignment.customer, sender, octets)
+        requiretls = envelope.requiretls
+        id_ = await self._own.send(consignment.customer, sender, octets, requiretls=requiretls)
         self.log.info(
             "{id} reports to=<{sender}> on={message}",
             id=id_,
@@ -99,6 +103,12 @@ class Reports:
             )
             head = head[: header_end(head)]
         return head[:LARGEST_HEADER], None
+
+
+def _message_id_alone(header: bytes) -> bytes:
+    """All that names a message without saying anything of it."""
+    found = [value for name, value in fields(header) if name.lower() == b"message-id"]
+    return b"Message-ID: " + b" ".join(found[0].split()) + b"\r\n" if found else b""
 
 
 def _is_forged(judgement: Judgement) -> bool:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import DNSLookupError
-from twisted.names import dns
-from twisted.names.error import DNSNameError, DomainError
+from dns.rdtypes.ANY.MX import MX
 
+from mail6m.delivery.sts import Policy, StsPolicies
 from mail6m.directory import OWN, Directory
 from mail6m.model import Host, Reply, TlsPolicy
-
-Answers = tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]
+from mail6m.resolver import DnsFailure, Resolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +19,12 @@ class Route:
 
     hosts: tuple[Host, ...]
     tls: TlsPolicy
+    domain: str = ""
+    """The domain whose MX they are; empty for hosts that somebody has named."""
+    authentic: bool = True
+    """Nobody on the way can have put other hosts in their place."""
+    sts: Policy | None = None
+    """What the domain says of TLS on its MX (MTA-STS)."""
 
 
 class NoRoute(Exception):
@@ -33,19 +35,19 @@ class NoRoute(Exception):
         self.reply = reply
 
 
-class Resolver(Protocol):
-    """What is asked of twisted.names."""
-
-    def lookupMailExchange(self, name: str) -> Deferred[Answers]:
-        """Answers, authority and additional records; fails as `twisted.names` does."""
-
-
 class Routes:
     """Knows the way: customers' machines from the directory, others by MX (RFC 5321, 5.1)."""
 
-    def __init__(self, directory: Directory, resolver: Resolver, smarthost: Host | None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        resolver: Resolver,
+        policies: StsPolicies,
+        smarthost: Host | None,
+    ) -> None:
         self._directory = directory
         self._resolver = resolver
+        self._policies = policies
         self._smarthost = smarthost
 
     async def find(self, destination: str) -> Route:
@@ -61,21 +63,24 @@ class Routes:
         if name.startswith("["):
             address = name.strip("[]").removeprefix("ipv6:")
             return Route((Host(address),), TlsPolicy.OPPORTUNISTIC)
-        hosts = tuple(Host(host) for host in await self._exchangers(name))
-        return Route(hosts, TlsPolicy.OPPORTUNISTIC)
+        hosts, authentic = await self._exchangers(name)
+        policy = await self._policies.of(name)
+        return Route(hosts, TlsPolicy.OPPORTUNISTIC, name, authentic, policy)
 
-    async def _exchangers(self, domain: str) -> list[str]:
+    async def _exchangers(self, domain: str) -> tuple[tuple[Host, ...], bool]:
+        """A domain's hosts, and whether the DNS proves that they are."""
         try:
-            answers, _, _ = await self._resolver.lookupMailExchange(domain)
-        except DNSNameError as error:
-            raise NoRoute(Reply(550, "5.1.2", f"{domain} does not exist")) from error
-        except (DomainError, DNSLookupError, OSError, TimeoutError) as error:
+            answer = await self._resolver.look_up(domain, "MX")
+        except DnsFailure as error:
             raise NoRoute(Reply(451, "4.4.3", f"The MX of {domain} cannot be looked up")) from error
-        found = [cast(Any, answer.payload) for answer in answers if answer.type == dns.MX]
+        if not answer.exists:
+            raise NoRoute(Reply(550, "5.1.2", f"{domain} does not exist"))
+        found = [record for record in answer.records if isinstance(record, MX)]
         random.shuffle(found)  # hosts of one preference share the load (RFC 5321, 5.1)
         found.sort(key=lambda record: record.preference)
-        names = [record.name.name.decode("ascii").rstrip(".").lower() for record in found]
-        if names == [""]:  # a null MX (RFC 7505)
+        names = [record.exchange.to_text(True).lower() for record in found]
+        if names == ["."]:  # a null MX (RFC 7505)
             raise NoRoute(Reply(556, "5.1.10", f"{domain} takes no mail"))
         # Without an MX the domain itself is the host: its address records (RFC 5321, 5.1).
-        return [name for name in names if name] or [domain]
+        hosts = [name for name in names if name != "."] or [domain]
+        return tuple(map(Host, hosts)), answer.authentic

@@ -14,7 +14,9 @@ from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from mail6m.delivery.conversation import Caller, Conversation, Finding, Line, Over, Side
+from mail6m.delivery.demands import Demands
 from mail6m.model import Host, TlsPolicy
+from mail6m.trust import Fault
 
 PATIENCE = 10.0
 """Seconds that a trial may take, of all the hosts of a domain together."""
@@ -28,7 +30,9 @@ class Attempt:
     finding: Finding = Finding.UNREACHABLE
     lines: list[Line] = field(default_factory=list)
     tls: str = ""
-    """Version and cipher; empty in clear."""
+    """Version and cipher, and whether the host was verified; empty in clear."""
+    fault: Fault | None = None
+    """What is wrong with the certificate: mail does not go there where TLS is required."""
 
 
 class Busy(Exception):
@@ -38,9 +42,11 @@ class Busy(Exception):
 class Trial:
     """Tries receiving machines."""
 
-    def __init__(self, reactor: IReactorTime, hostname: str, ours: Sequence[str]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, demands: Demands, hostname: str, ours: Sequence[str]
+    ) -> None:
         self._reactor = reactor
-        self._caller = Caller(reactor, hostname, ours)
+        self._caller = Caller(reactor, demands, hostname, ours)
         self._under_way: set[int] = set()
 
     async def of(
@@ -66,13 +72,13 @@ class Trial:
 
     async def _try(self, attempt: Attempt, domain: str, tls: TlsPolicy) -> None:
         with suppress(CancelledError):  # the time is up, and the attempt has what was found
-            await self._reach(attempt, domain, tls)
-            if attempt.finding is Finding.TLS_FAILED and tls is TlsPolicy.OPPORTUNISTIC:
+            if await self._reach(attempt, domain, tls):
                 # As a courier does it: encryption where it can be, mail in any case (RFC 7435).
                 attempt.lines.append(Line(Side.AGAIN, ""))
                 await self._reach(attempt, domain, TlsPolicy.NONE)
 
-    async def _reach(self, attempt: Attempt, domain: str, tls: TlsPolicy) -> None:
+    async def _reach(self, attempt: Attempt, domain: str, tls: TlsPolicy) -> bool:
+        """Try once; whether it may be tried again in clear."""
         conversation = Conversation(attempt.lines)
         try:
             attempt.finding = await self._finding(conversation, attempt.host, domain, tls)
@@ -82,8 +88,9 @@ class Trial:
             attempt.finding = Finding.SILENT if reached else Finding.UNREACHABLE
             raise
         finally:
-            attempt.tls = conversation.tls
+            attempt.tls, attempt.fault = conversation.tls, conversation.fault
             conversation.cut_off()
+        return conversation.may_go_on_in_clear
 
     async def _finding(
         self, conversation: Conversation, host: Host, domain: str, tls: TlsPolicy

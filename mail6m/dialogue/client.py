@@ -42,6 +42,8 @@ class Transfer:
     """The sender asked for SMTPUTF8, and an address or the header needs it."""
     returns: str = ""
     envid: str = ""
+    requiretls: bool = False
+    """Only hosts that are surely the right ones may have it, and that ask the same of others."""
     replies: list[Reply | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,6 +129,7 @@ class ClientDialogue:
         self._hostname = hostname
         self._tls_policy = tls
         self._tls = False
+        self._sure = False
         self._securing = False
         self._replies = 0
         self._buffer = b""
@@ -212,9 +215,13 @@ class ClientDialogue:
         self._out.clear()
         return data
 
-    def tls_started(self) -> None:
-        """The handshake is done: introduce ourselves again (RFC 3207, 4.2)."""
+    def tls_started(self, *, sure: bool = False) -> None:
+        """The handshake is done: introduce ourselves again (RFC 3207, 4.2).
+
+        ``sure``: the host has been verified, and is known to be the one that mail is to go to.
+        """
         self._tls = True
+        self._sure = sure
         self._buffer = b""
         self._ehlo()
 
@@ -429,6 +436,18 @@ class ClientDialogue:
         size = self.extensions.get("SIZE", "")
         if size.isdecimal() and 0 < int(size[:18]) < transfer.size:
             return Reply(552, "5.3.4", f"The receiving host takes messages up to {size} octets")
+        return self._unprotected() if transfer.requiretls else None
+
+    def _unprotected(self) -> Reply | None:
+        """Why the session will not do for a message with REQUIRETLS (RFC 8689, 4.2.1)."""
+        if not self._tls and "STARTTLS" not in self.extensions:
+            return Reply(550, "5.7.10", "The message requires TLS, and the host does not offer it")
+        if not self._sure:  # a handshake, a certificate and the DNS may be better tomorrow
+            return Reply(450, "4.7.10", "The message requires TLS, and the host is not verified")
+        if "REQUIRETLS" not in self.extensions:
+            return Reply(
+                550, "5.7.30", "The host does not know REQUIRETLS, which the message needs"
+            )
         return None
 
     def _mail(self, transfer: Transfer) -> bytes:
@@ -439,6 +458,8 @@ class ClientDialogue:
             line += " BODY=8BITMIME"
         if transfer.smtputf8:
             line += " SMTPUTF8"
+        if transfer.requiretls:
+            line += " REQUIRETLS"
         if "DSN" in self.extensions:
             line += f" RET={transfer.returns}" if transfer.returns else ""
             line += f" ENVID={write_xtext(transfer.envid)}" if transfer.envid else ""

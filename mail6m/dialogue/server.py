@@ -6,7 +6,7 @@ Feed it what the network brings (`ServerDialogue.receive_data`), ask for events
 Everything that changes the state of a session is in this file; `COMMANDS` is its state table.
 
 Extensions: PIPELINING (RFC 2920), SIZE (1870), 8BITMIME (6152), SMTPUTF8 (6531), STARTTLS (3207),
-ENHANCEDSTATUSCODES (2034, 3463), CHUNKING (3030), DSN (3461).
+ENHANCEDSTATUSCODES (2034, 3463), CHUNKING (3030), DSN (3461), REQUIRETLS (8689).
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Transaction:
     eightbit: bool = False
     returns: str = ""
     envid: str = ""
+    requiretls: bool = False
 
 
 class SenderOffered(NamedTuple):
@@ -485,6 +486,7 @@ class ServerDialogue:
             "8BITMIME",
             "SMTPUTF8",
             *(["STARTTLS"] if self._tls_offered and not self._tls else []),
+            *(["REQUIRETLS"] if self._tls else []),
             "ENHANCEDSTATUSCODES",
             "CHUNKING",
             "DSN",
@@ -514,6 +516,8 @@ class ServerDialogue:
         try:
             sender, rest = read_path(path, international=True)
             transaction, size = _read_mail_parameters(sender, rest)
+            if transaction.requiretls and not self._tls:  # (RFC 8689, 2)
+                raise _ParameterError(523, "REQUIRETLS is for sessions with TLS", "5.7.10")
             # SMTPUTF8 stands behind the address that it makes legal.
             if not (transaction.smtputf8 or path.isascii()):
                 raise AddressError("5.6.7", "Non-ASCII address without SMTPUTF8")
@@ -671,9 +675,9 @@ def _read_chunk(argument: str) -> tuple[int, bool] | None:
 
 
 class _ParameterError(Exception):
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, status: str = "5.5.4") -> None:
         super().__init__(text)
-        self.reply = Reply(code, "5.5.4", text)
+        self.reply = Reply(code, status, text)
 
 
 def _parameters(text: str) -> dict[str, str]:
@@ -699,11 +703,13 @@ def _read_mail_parameters(sender: str, text: str) -> tuple[Transaction, int]:
                 transaction.eightbit = True
             case "SMTPUTF8", "":
                 transaction.smtputf8 = True
+            case "REQUIRETLS", "":
+                transaction.requiretls = True
             case "RET", "FULL" | "HDRS":
                 transaction.returns = value.upper()
             case "ENVID", _:
                 transaction.envid = _xtext(value, 100, "ENVID")
-            case "SIZE" | "BODY" | "SMTPUTF8" | "RET", _:
+            case "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "REQUIRETLS", _:
                 raise _ParameterError(501, f"Bad value for {keyword}")
             case _:
                 raise _ParameterError(555, "MAIL parameter not recognised")

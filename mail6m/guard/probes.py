@@ -144,7 +144,7 @@ class SmtpSession:
             self._extensions = await caller.begin(self._conversation, host, tls)
         except Over as over:
             await self._conversation.leave()
-            if over.finding is not Finding.TLS_FAILED or tls is not TlsPolicy.OPPORTUNISTIC:
+            if over.finding is not Finding.TLS_FAILED or not self._conversation.may_go_on_in_clear:
                 raise
             # As a courier does it: encryption where it can be, mail in any case (RFC 7435).
             self._conversation = Conversation()

@@ -47,22 +47,23 @@ WITH messages AS (
         customer_id, message_id, shelf, received_at, raw_size, stored_size, sender, recipients,
         header_from, header_to, subject, header_message_id, sha256,
         client_address, client_name, client_hello, protocol, tls,
-        smtputf8, eightbit, returns, envid, spam, judgement)
+        smtputf8, eightbit, returns, envid, requiretls, spam, judgement)
     SELECT customer, id, shelf, to_timestamp(milliseconds / 1000.0), raw, stored, sender,
            string_to_array(recipients, E'\\n'), header_from, header_to, subject, header_id,
            substring(digests FROM 32 * place::integer - 31 FOR 32),
            address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid,
-           spam, nullif(judgement, '')::jsonb
+           requiretls, spam, nullif(judgement, '')::jsonb
     FROM unnest(
         %s::integer[], %s::uuid[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::boolean[], %s::boolean[], %s::text[], %s::text[], %s::boolean[], %s::text[])
+        %s::boolean[], %s::boolean[], %s::text[], %s::text[], %s::boolean[], %s::boolean[],
+        %s::text[])
     WITH ORDINALITY
     AS m (customer, id, shelf, milliseconds, raw, stored, sender, recipients,
           header_from, header_to, subject, header_id,
           address, name, hello, protocol, tls, smtputf8, eightbit, returns, envid,
-          spam, judgement, place),
+          requiretls, spam, judgement, place),
     (SELECT %s::bytea AS digests) AS d
 ), deliveries AS (
     INSERT INTO delivery (
@@ -117,7 +118,7 @@ _GET = f"SELECT {COLUMNS} FROM message m WHERE customer_id = %s AND message_id =
 
 _ENVELOPE = """
 SELECT sender, client_address, client_hello, client_name, protocol, tls, smtputf8, eightbit,
-       returns, envid, raw_size
+       returns, envid, raw_size, requiretls
 FROM message WHERE customer_id = %s AND message_id = %s"""
 
 _PARTS = """
@@ -217,11 +218,11 @@ class Archive:
         rows = await self._pool.query(_ENVELOPE, (customer, str(message)))
         if not rows:
             raise Refused(f"customer {customer} has no message {message}")
-        sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns, envid, size = (
-            rows[0]
-        )
+        (sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns, envid, size,
+         requiretls) = rows[0]  # fmt: skip
         client = Client(address, hello, name, protocol, tls)
-        return Envelope(sender, (), client, smtputf8, eightbit, returns, envid), int(size)
+        envelope = Envelope(sender, (), client, smtputf8, eightbit, returns, envid, requiretls)
+        return envelope, int(size)
 
     async def parts(self, customer: int, message: UUID, first: int, count: int) -> list[bytes]:
         """Sealed parts ``first`` to ``first + count - 1``, or as many as there are."""
@@ -292,6 +293,7 @@ def _metadata(messages: Sequence[NewMessage], slot: int) -> list[Any]:
         booleans([envelope.eightbit for envelope in envelopes]),
         texts([envelope.returns for envelope in envelopes]),
         texts([envelope.envid for envelope in envelopes]),
+        booleans([envelope.requiretls for envelope in envelopes]),
         words([_TRUTHS[m.judgement.spam] for m in messages]),
         texts([encode(m.judgement) for m in messages]),
         b"".join([m.sha256 for m in messages]),

@@ -46,7 +46,7 @@ SELECT q.customer_id, q.message_id, q.number, q.recipient, q.notify, q.original,
        q.attempts, q.queued_at, q.warned, q.last_reply,
        m.sender, m.client_address, m.client_hello, m.client_name, m.protocol, m.tls,
        m.smtputf8, m.eightbit, m.returns, m.envid, m.raw_size, m.received_at, m.shelf,
-       m.spam, m.judgement
+       m.spam, m.judgement, m.requiretls
 FROM leased q JOIN message m USING (customer_id, message_id)
 ORDER BY q.queued_at, q.message_id, q.number"""
 
@@ -261,7 +261,7 @@ SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM told)"""
 _DELIVERIES = """
 SELECT customer_id, message_id, number, recipient, destination, state, attempts, queued_at,
        CASE WHEN server_id IS NULL THEN next_attempt_at ELSE queued_at END,
-       last_reply
+       last_reply, tls
 FROM delivery WHERE customer_id = %s AND message_id = %s ORDER BY number"""
 
 _LENGTH = """
@@ -442,7 +442,8 @@ class Deliveries:
     async def of_message(self, customer: int, message: UUID) -> list[Delivery]:
         """Everything that became of a message's recipients."""
         return [
-            _delivery(row) for row in await self._pool.query(_DELIVERIES, (customer, str(message)))
+            _delivery(row[:10], row[10])
+            for row in await self._pool.query(_DELIVERIES, (customer, str(message)))
         ]
 
     async def retry(
@@ -508,7 +509,7 @@ def _name(destination: str | None) -> str | None:
 def _due(row: Row) -> Due:
     (customer, message, number, recipient, notify, original, destination, attempts, queued_at,
      warned, last_reply, sender, address, hello, name, protocol, tls, smtputf8, eightbit, returns,
-     envid, size, received_at, shelf, spam, judgement) = row  # fmt: skip
+     envid, size, received_at, shelf, spam, judgement, requiretls) = row  # fmt: skip
     client = Client(address, hello, name, protocol, tls)
     return Due(
         customer,
@@ -520,7 +521,7 @@ def _due(row: Row) -> Due:
         queued_at.astimezone(UTC),
         warned,
         last_reply,
-        Envelope(sender, (), client, smtputf8, eightbit, returns, envid),
+        Envelope(sender, (), client, smtputf8, eightbit, returns, envid, requiretls),
         size,
         received_at.astimezone(UTC),
         shelf == Shelf.TRANSIT,
@@ -533,9 +534,9 @@ def _down(row: Row) -> Down:
     return Down(destination, failures, probe.astimezone(UTC), reply, since.astimezone(UTC))
 
 
-def _delivery(row: Row) -> Delivery:
+def _delivery(row: Row, tls: str = "") -> Delivery:
     customer, message, number, recipient, destination, state, attempts, queued, next_, reply = row
     return Delivery(
         customer, UUID(message), number, recipient, destination, State(state), attempts,
-        queued.astimezone(UTC), next_.astimezone(UTC), reply,
+        queued.astimezone(UTC), next_.astimezone(UTC), reply, tls,
     )  # fmt: skip

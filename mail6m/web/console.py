@@ -15,11 +15,13 @@ from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
+from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
-from mail6m.domains import Declarations, Resolver
+from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters
+from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
@@ -100,6 +102,7 @@ class Parts:
     console_url: Callable[[], str]
     """Scheme and host that the console is reached by from outside; nothing if not known."""
     resolver: Resolver
+    demands: Demands
     reactor: Any
     turn: Turn
     in_thread: InThread
@@ -136,7 +139,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
-    trial = Trial(parts.reactor, parts.hostname, ours)
+    trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
 
     def console_name() -> str:
         name = urlsplit(parts.console_url()).hostname or parts.hostname

@@ -32,6 +32,7 @@ from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claim
 from mail6m.storage.errors import Refused
 from mail6m.storage.recipients import Recipients
+from mail6m.trust import Fault
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
@@ -107,8 +108,24 @@ FINDINGS = {
     Finding.NO_SMTP: N_("Ce qui répond à ce port ne parle pas SMTP."),
     Finding.NO_TLS: N_("Vous demandez un chiffrement, et cette machine n'en propose pas."),
     Finding.TLS_FAILED: N_("Le chiffrement n'a pas pu être établi."),
+    Finding.UNTRUSTED: N_("Votre courrier attendrait : le certificat de cette machine ne va pas."),
+    Finding.UNSAFE: N_(
+        "Votre courrier attendrait : le DNS ne dit pas quel certificat cette machine doit avoir."
+    ),
     Finding.OURSELVES: N_("Cette machine est la nôtre : votre courrier nous reviendrait sans fin."),
 }
+FAULTS = {
+    Fault.ABSENT: N_("Elle n'a pas de certificat."),
+    Fault.EXPIRED: N_("Son certificat a expiré."),
+    Fault.EARLY: N_("Son certificat n'est pas encore valable."),
+    Fault.SELF_SIGNED: N_("Son certificat s'est signé lui-même."),
+    Fault.UNKNOWN_ISSUER: N_("Nous ne connaissons pas l'autorité qui a signé son certificat."),
+    Fault.NO_SERVER: N_("Son certificat n'est pas fait pour un serveur."),
+    Fault.OTHER_NAME: N_("Son certificat est pour un autre nom."),
+    Fault.NOT_IN_DNS: N_("Son certificat n'est pas celui que le DNS annonce (TLSA)."),
+    Fault.BROKEN: N_("La chaîne de son certificat n'est pas bonne."),
+}
+"""What is wrong with a machine's certificate, for people."""
 
 
 RESULTS = {
@@ -324,7 +341,12 @@ class DomainPages:
         except Busy:
             say = visit._("Un autre essai est en cours. Attendez qu'il soit terminé.")
             return Redirect(_path(found.name), say)
-        values = {"attempts": attempts, "findings": FINDINGS, "good": Finding.TAKEN}
+        values = {
+            "attempts": attempts,
+            "findings": FINDINGS,
+            "faults": FAULTS,
+            "good": Finding.TAKEN,
+        }
         return Html("domain_trial.html", {"name": found.name, **_called(found.name), **values})
 
     @act("/domaines/<name>/supprimer")

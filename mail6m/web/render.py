@@ -31,6 +31,12 @@ _LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
 _BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {"closing_asked": N_("Voir la résiliation")}
 """What stands on the button of a letter, if it is not for a password."""
 
+_VERIFIED = {
+    "verified (certificate)": N_("machine vérifiée par son certificat"),
+    "verified (DANE)": N_("machine vérifiée par le DNS (DANE)"),
+    "not verified": N_("machine non vérifiée"),
+}
+
 
 class Renderer:
     """Makes pages, and letters."""
@@ -79,6 +85,7 @@ class Renderer:
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
+            "encryption": texts.encryption,
             "sender": sender,
         }
         return environment
@@ -144,6 +151,12 @@ class _Texts:
     def percent(self, part: float) -> str:
         """A part of 1 in percent."""
         return self._number(round(part, 4), _PERCENT[self._language])
+
+    def encryption(self, tls: str) -> str:
+        """How a session with a receiving machine was protected (`mail6m.trust`)."""
+        session, _, verified = tls.partition(", ")
+        words = _VERIFIED.get(verified)
+        return f"{session}, {self._words.gettext(words)}" if words is not None else session
 
     def _new_number(self, number: float, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)
