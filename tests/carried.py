@@ -25,6 +25,7 @@ from mail6m.delivery.heading import Heading
 from mail6m.delivery.route import Route
 from mail6m.model import Client, Envelope, Outcome, Recipient, Reply
 from mail6m.settings import Settings
+from mail6m.signing import Signer
 from mail6m.trust import Trust
 from mail6m.turn import Turn
 from tests.authority import the_authority
@@ -125,8 +126,9 @@ def carry(
     demands = Demands(resolver, trust or trusted())
 
     async def travel() -> None:
+        heading = Heading(SETTINGS, Signer(SETTINGS, lambda: 0.0))
         turn, nothing = Turn(world), Any
-        courier = Courier(world, turn, SETTINGS, demands, nothing, Heading(SETTINGS), carried)
+        courier = Courier(world, turn, SETTINGS, demands, nothing, heading, carried)
         carried.courier = courier
         await courier.travel(route)
         await carried.done
