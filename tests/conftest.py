@@ -19,23 +19,31 @@ _SAID = "said"
 
 LONGEST = [
     "browser/test_gallery.py",
-    "test_faults.py",
     "test_destination_faults.py",
     "test_disc_faults.py",
-    "test_histories.py",
-    "test_full_disk.py",
-    "test_end_to_end.py",
-    "test_console_noise.py",
-    "test_demo.py",
+    "test_faults.py",
     "browser/test_story.py",
     "browser/test_list.py",
+    "browser/test_domains.py",
     "browser/test_search.py",
     "browser/test_settings.py",
-    "browser/test_domains.py",
+    "browser/test_leaving.py",
     "browser/test_account.py",
     "browser/test_signin.py",
+    "browser/test_disc_index.py",
+    "test_end_to_end.py",
+    "test_demo.py",
+    "test_guard.py",
+    "test_access.py",
+    "test_histories.py",
+    "test_overflow.py",
+    "test_header.py",
+    "test_full_disk.py",
 ]
-"""What takes longest comes first, so that no worker is left with it when the others are done."""
+"""What takes longest comes first, so that no worker is left with it when the others are done.
+
+The browser's files follow each other: a worker sets their stage up once, and goes on with it.
+"""
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -94,6 +96,18 @@ def new_place() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@functools.cache
+def _cluster() -> Path:
+    """The folder of a private PostgreSQL that has been made, and does not run."""
+    place = Path(tempfile.mkdtemp(prefix="mail6m-test-", dir=_disk()))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place.chmod(0o711)
+    embedded = Embedded(place / "postgres")
+    embedded.start()
+    embedded.leave()
+    return place / "postgres"
+
+
 class Server:
     """A ``twistd mail6m`` process with its embedded database, and the operator's commands on it.
 
@@ -127,7 +141,13 @@ class Server:
     # Its life
 
     def start(self) -> None:
-        """Start it, and wait until it greets a client. Raises `HarnessError`."""
+        """Start it, and wait until it greets a client. Raises `HarnessError`.
+
+        The first start finds a copy of a cluster, which takes a tenth of what making one does.
+        """
+        if not (self.data / "postgres").exists():
+            self.data.mkdir(mode=0o711, exist_ok=True)
+            subprocess.run(["cp", "-a", _cluster(), self.data], check=True)
         endpoints = (f"tcp:{port}:interface={LOOPBACK}" for port in (self.smtp_port, self.web_port))
         smtp, web = endpoints
         command = [sys.executable, "-m", "twisted", "--log-format=text", "mail6m"]

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import psycopg2
 import pyotp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import eventAsText, globalLogPublisher
 
 from mail6m.access.signin import totp_owner
@@ -61,8 +63,10 @@ def scale() -> Scale:
 
 @pytest.fixture(scope="module")
 def at(dsn: str, scale: Scale) -> Iterator[Console]:
-    """A console with a database of its own."""
-    with listening(dsn, more_pages=[scale]) as console:
+    """A console with a database of its own, for whose trials a refused connection is soon over."""
+    # Twisted looks for a host's next address after 0.3 s, and only then knows that there is none.
+    soon = patch.object(HostnameEndpoint, "_DEFAULT_ATTEMPT_DELAY", 0.01)
+    with soon, listening(dsn, more_pages=[scale]) as console:
         yield console
 
 

@@ -348,7 +348,7 @@ def test_nothing_is_lost_when_processes_are_killed(scene: Scene, say: Say) -> No
     slowest = 0.0
     with _load(scene.server, ledger):
         for number, what in enumerate(rounds, 1):
-            ledger.gather(chance.uniform(0.5, 1.5))
+            ledger.gather(chance.uniform(0.2, 0.8))
             struck = time.monotonic()
             _strike(scene.server, what, chance)
             # More than the clients had under way, so that some came after the fault.
