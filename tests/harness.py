@@ -105,6 +105,7 @@ def _cluster() -> Path:
     embedded = Embedded(place / "postgres")
     embedded.start()
     embedded.leave()
+    shutil.rmtree(place / "postgres" / "log")  # a server's own tells of itself only
     return place / "postgres"
 
 
