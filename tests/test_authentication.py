@@ -254,6 +254,19 @@ def test_hostile_spf_records_take_no_time(record: str) -> None:
     assert time.thread_time() - start < 0.5
 
 
+def test_many_long_spf_records_take_no_time() -> None:
+    """Each may be read, but all of them together would be a second of everybody's."""
+    terms = "ip4:203.0.113.1 " * 250
+    told = Told(
+        {f"{n}.long.test TXT": f"v=spf1 {terms} include:{n + 1}.long.test -all" for n in range(9)}
+    )
+    start = time.thread_time()
+    judged = _judged(told=told, sender="a@0.long.test")
+    assert judged.spf == "permerror"
+    assert time.thread_time() - start < 0.3
+    assert ("3.long.test", "TXT") not in told.asked
+
+
 def test_spf_of_the_same_client_and_sender_is_remembered_for_its_ttl() -> None:
     """A minute at most, and another client is another question."""
     clock, told = Clock(), Told(_records())
