@@ -15,6 +15,18 @@ _FIELDS = re.compile(rb"\r\n(?![ \t])")
 _EMPTY = b"\r\n" * 4_096
 
 
+def body_start(octets: bytes) -> int:
+    """Where the body begins: behind the first empty line (RFC 6376, 3.4.3); at the end without one.
+
+    `mail6m.header.header_end` ends a header at a line that is no field. Here such a line must not
+    end it: who takes an empty line out of a signed message would make a header out of its body.
+    """
+    if octets.startswith(b"\r\n"):
+        return 2
+    end = octets.find(b"\r\n\r\n")
+    return len(octets) if end < 0 else end + 4
+
+
 def relaxed_field(field: bytes) -> bytes:
     """A header field, given without its last CRLF, in the form of RFC 6376, 3.4.2, likewise."""
     name, _, value = field.partition(b":")

@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from mail6m import chain
-from mail6m.canonical import CanonicalBody, Signable, relaxed_field, signed_octets
+from mail6m.canonical import CanonicalBody, Signable, body_start, relaxed_field, signed_octets
 from mail6m.chain import ChainError
 from mail6m.dialogue.address import AddressError, canonical_domain
-from mail6m.header import header_end
 from mail6m.model import Authentication
 from mail6m.settings import Settings, SettingsError
 
@@ -69,7 +68,7 @@ class Signer:
         """
         if self._key is None:
             return octets
-        end = header_end(octets)
+        end = body_start(octets)
         message = Signable(octets[:end], lambda: [octets[end:]])
         names = [*_covered(message, SIGNED), b"from"]
         digest, _ = message.body_hash(relaxed=True)

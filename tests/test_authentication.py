@@ -513,6 +513,14 @@ def test_who_is_seen_in_from(value: str, domains: set[str]) -> None:
     assert time.thread_time() - start < 0.5
 
 
+def test_a_body_does_not_become_a_header() -> None:
+    """A signed message whose empty line is taken out: what stood in its body is no From of ours."""
+    octets = LETTER.replace(b"Bonjour,", b"Bonjour\r\nFrom: <boss@evil.test>\r\n\r\n")
+    judged = _judged(_signed(octets).replace(b"\r\n\r\nBonjour", b"\r\nBonjour"))
+    assert judged.signatures[0].result == "fail"
+    assert judged.dmarc == "permerror"
+
+
 def test_two_from_are_nobodys() -> None:
     """Neither is chosen: it is said that there are two."""
     judged = _judged(b"From: <a@soft.test>\r\n" + LETTER)

@@ -17,11 +17,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from mail6m.canonical import Signable
+from mail6m.canonical import Signable, body_start
 from mail6m.content import Content
 from mail6m.guard.authentication import arc, dkim, dmarc, results, spf
 from mail6m.guard.authentication.answers import Answers, Missing
-from mail6m.header import header_end
 from mail6m.model import Authentication, Client, Envelope
 from mail6m.networks import Networks
 from mail6m.resolver import Answer, DnsFailure
@@ -212,7 +211,7 @@ class _Examination:
 def _opened(content: Content, longest: int) -> Signable:
     """The message as signatures see it; ``longest`` is as much as a header may have."""
     head = content.whole() if content.in_memory else content.head(longest)
-    end = header_end(head)
+    end = body_start(head)
     return Signable(head[:end], partial(_without, content, end))
 
 
