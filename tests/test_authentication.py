@@ -5,6 +5,8 @@ The messages are signed by dkimpy, or by hand where dkimpy would not do it.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +20,19 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
+from mail6m.canonical import Signable
+from mail6m.chain import ChainError, sets
 from mail6m.content import Budget, Content
 from mail6m.guard.authentication import authenticator as authenticating
 from mail6m.guard.authentication import dmarc, results
 from mail6m.guard.authentication.arc import Chain
 from mail6m.guard.authentication.authenticator import NOTHING, Authenticator
-from mail6m.guard.authentication.dkim import Verified
+from mail6m.guard.authentication.dkim import Key, Verified, check_body, read_key, read_tags
 from mail6m.guard.authentication.dmarc import Dmarc
 from mail6m.guard.authentication.spf import Spf
 from mail6m.model import Authentication, Client, Envelope, Recipient, Signature
@@ -234,7 +239,7 @@ def test_addresses_of_all_mx_are_asked_for_together() -> None:
     "record",
     [
         "v=spf1 " + "ip4:192.0.2.1 " * 5_000 + "-all",
-        "v=spf1 exists:" + "a." * 1_900 + "%{i} -all",
+        "v=spf1 " + ("exists:" + "a." * 1_900 + "%{i} ") * 2 + "-all",
         "v=spf1 exists:%{d}" * 200,
         "v=spf1 a:%{l1r+-/=_.}.%{s}.%{o}.%{p}.example.org -all",
         "v=spf1 include:\x00\u00e9.test",
@@ -251,7 +256,7 @@ def test_hostile_spf_records_take_no_time(record: str) -> None:
         sender="'a.b+c'@hostile.test",
     )
     assert judged.spf in ("permerror", "fail", "neutral", "none")
-    assert time.thread_time() - start < 0.5
+    assert time.thread_time() - start < 0.2
 
 
 def test_many_long_spf_records_take_no_time() -> None:
@@ -391,6 +396,45 @@ def test_broken_signatures(case: str) -> None:
     )
 
 
+def test_records_of_keys() -> None:
+    """What makes a record no key for us, one by one."""
+    good = public_record(_key()).encode()
+    huge = RSAPublicNumbers(65_537, (1 << 4_200) + 1).public_key()
+    der = huge.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    reasons = {
+        good + b"; h=sha1": "not for SHA-256",
+        good.replace(b"v=DKIM1", b"v=DKIM2"): "another version",
+        good.replace(b"k=rsa", b"k=dsa"): "cannot be read",
+        b"k=rsa; p=" + base64.b64encode(der): "more than 4096 bits",
+        b"k=rsa": "cannot be read",
+    }
+    for record, why in reasons.items():
+        key = read_key(record)
+        assert isinstance(key, str), why
+        assert why in key
+    for record in (good, good + b"; h=sha1:sha256; s=email", good.replace(b"v=DKIM1; ", b"")):
+        assert isinstance(read_key(record), Key)
+
+
+def test_a_record_without_measure_is_no_key() -> None:
+    """It is not even parsed."""
+    record = public_record(_key()) + "; n=" + "x" * 5_000
+    judged = _judged(_signed(), Told({"rsa._domainkey.example.org TXT": record}))
+    assert 'dkim=permerror reason="the key\'s record is too long"' in _line(judged.results)
+
+
+def test_a_form_for_the_header_alone_leaves_the_body_simple() -> None:
+    """RFC 6376, 3.5: ``c=relaxed`` means ``relaxed/simple``."""
+    octets = LETTER.replace(b"plans.", b"plans. ")  # a space that only the relaxed form forgets
+    digest = base64.b64encode(hashlib.sha256(b"Bonjour,  voici les plans. \r\n").digest())
+    field = b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed; d=x.test; s=s; h=from; b=AA==; bh="
+    judged = _judged(field + digest + b"\r\n" + octets)
+    assert 'reason="no key"' in judged.results
+    check_body(read_tags(field + digest), Signable(b"", lambda: [octets.partition(b"\r\n\r\n")[2]]))
+
+
 def test_ed25519(tmp_path: Path) -> None:
     """RFC 8463: the example of its appendix A, whose key and signature are published."""
     judged = _judged(
@@ -503,6 +547,8 @@ def test_dmarc(
         ("undisclosed:;", set()),
         ("", set()),
         ("(" * 5_000 + ")" * 2_000, set()),
+        ("a:" * 4_000 + "<marie@example.org>", set()),
+        ("a" * 9_000 + " <marie@example.org>", set()),
         ("<marie@example.org>" * 1_000, set()),
     ],
 )
@@ -634,6 +680,50 @@ def test_broken_chains(tmp_path: Path, old: bytes, new: bytes) -> None:
     assert judged.arc == "fail"
     assert "arc=fail reason=" in judged.results
     assert _sealed(broken, _sealer(tmp_path, "example.org"), "mx.example.org") == broken
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b"ARC-Seal: i=2;", b"ARC-Seal: i=2; h=from;", "seal 2 has h="),
+        (b"h=from", b"h=arc-seal:from", "signs a seal"),
+        (b"cv=pass", b"cv=fail", "seal 2 says that it is not whole"),
+        (b"ARC-Seal: i=1", b"X-Seal: i=1", "the chain is not whole"),
+        (b"From: ", b"ARC-Authentication-Results: i=1; x; spf=pass\r\nFrom: ", "not clear"),
+    ],
+)
+def test_why_a_chain_is_broken(tmp_path: Path, old: bytes, new: bytes, why: str) -> None:
+    """The reason is told, and is the rule that was broken, not only the signature."""
+    once = _sealed(LETTER, _sealer(tmp_path, "example.org"), "mx.example.org")
+    twice = _sealed(once, _sealer(tmp_path, "list.test"), "mx.list.test")
+    judged = _judged(_changed(twice, old, new))
+    assert why in _line(judged.results).partition("arc=fail reason=")[2]
+
+
+def test_a_liar_cannot_mend_a_chain(tmp_path: Path) -> None:
+    """Who seals a broken chain as whole is found out: every seal is verified, not the last only."""
+    once = _sealed(LETTER, _sealer(tmp_path, "example.org"), "mx.example.org")
+    broken = _changed(once, b"spf=pass", b"spf=fail")
+    liar = _sealer(tmp_path, "list.test")
+    said = Authentication(arc="pass", results="arc=pass")
+    header, _, body = broken.partition(b"\r\n\r\n")
+    twice = liar.seal_arc(header, lambda: [body], said, "mx.list.test") + broken
+    judged = _judged(twice)
+    assert judged.arc == "fail"
+    assert "the signature does not hold" in _line(judged.results).partition("arc=fail")[2]
+
+
+def test_a_chain_has_fifty_sets_at_most() -> None:
+    """RFC 8617, 4.2.1."""
+
+    def header(count: int) -> bytes:
+        names = (b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results")
+        numbers = range(1, count + 1)
+        return b"".join(b"%s: i=%d; x\r\n" % (name, n) for n in numbers for name in names)
+
+    assert len(sets(Signable(header(50), lambda: []))) == 50
+    with pytest.raises(ChainError, match="more than 50"):
+        sets(Signable(header(51), lambda: []))
 
 
 def test_a_chain_without_its_keys_is_neither_whole_nor_broken(tmp_path: Path) -> None:

@@ -67,8 +67,10 @@ def hash_body(message: Signable) -> None:
 def _check_statuses(seals: Sequence[Tags]) -> None:
     """Whoever sealed has found the chain before to be good (5.2, 2 and 3). Raises `Failed`."""
     for place, seal in enumerate(seals, 1):
-        if b"h" in seal or seal.get(b"cv") != (b"none" if place == 1 else b"pass"):
-            raise Failed("fail", f"seal {place} says so")
+        if b"h" in seal:
+            raise Failed("fail", f"seal {place} has h=")
+        if seal.get(b"cv") != (b"none" if place == 1 else b"pass"):
+            raise Failed("fail", f"seal {place} says that it is not whole")
 
 
 def _check_keys_known(chain: Sequence[ArcSet], seals: Sequence[Tags], answers: Answers) -> None:
