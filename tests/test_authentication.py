@@ -707,7 +707,9 @@ def test_a_liar_cannot_mend_a_chain(tmp_path: Path) -> None:
     liar = _sealer(tmp_path, "list.test")
     said = Authentication(arc="pass", results="arc=pass")
     header, _, body = broken.partition(b"\r\n\r\n")
-    twice = liar.seal_arc(header, lambda: [body], said, "mx.list.test") + broken
+    digest = BodyDigest()
+    digest.feed(body)
+    twice = liar.seal_arc(header, digest.digest(), said, "mx.list.test") + broken
     judged = _judged(twice)
     assert judged.arc == "fail"
     assert "the signature does not hold" in _line(judged.results).partition("arc=fail")[2]
