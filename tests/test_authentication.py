@@ -36,8 +36,9 @@ from mail6m.guard.authentication.dkim import Key, Verified, check_body, read_key
 from mail6m.guard.authentication.dmarc import Dmarc
 from mail6m.guard.authentication.spf import Spf
 from mail6m.model import Authentication, Client, Envelope, Recipient, Signature
-from mail6m.settings import Settings
+from mail6m.settings import Settings, SettingsError
 from mail6m.signing import BodyDigest, Signer, public_record
+from mail6m.tap import read_settings
 from tests.keys import WEAK
 from tests.reactor_thread import run, the_reactor
 from tests.zone import Told, Zone
@@ -873,6 +874,22 @@ def test_other_networks_can_be_internal_and_all_of_it_can_be_off() -> None:
     off = _authenticator(Told(), authentication="off")
     assert not off.applies(Client(GOOD))
     assert _now(ensureDeferred(off.authenticate(_envelope(), _content(LETTER)))) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"authentication": "maybe"}, "--authentication maybe: on or off"),
+        ({"internal": ["192.0.2.1/24"]}, "--internal 192.0.2.1/24: .*host bits"),
+        ({"signing-key": "x", "signing-selector": "a b"}, "--signing-selector a b: "),
+        ({"signing-key": "x", "signing-domain": "a b"}, "--signing-domain a b: "),
+        ({"authentication-timeout": "-1"}, "--authentication-timeout -1.0: "),
+    ],
+)
+def test_settings_that_cannot_be_used(options: dict[str, Any], why: str) -> None:
+    """The start says which, and nothing has begun."""
+    with pytest.raises(SettingsError, match=why):
+        read_settings(options)
 
 
 def test_a_silent_dns_costs_the_limit_and_nothing_more() -> None:
