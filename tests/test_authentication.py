@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -30,12 +31,14 @@ from mail6m.chain import ChainError, sets
 from mail6m.content import Budget, Content
 from mail6m.guard.authentication import authenticator as authenticating
 from mail6m.guard.authentication import dmarc, results
+from mail6m.guard.authentication.answers import Answers, Missing
 from mail6m.guard.authentication.arc import Chain
 from mail6m.guard.authentication.authenticator import NOTHING, Authenticator
 from mail6m.guard.authentication.dkim import Key, Verified, check_body, read_key, read_tags
 from mail6m.guard.authentication.dmarc import Dmarc
 from mail6m.guard.authentication.spf import Spf
 from mail6m.model import Authentication, Client, Envelope, Recipient, Signature
+from mail6m.resolver import Answer
 from mail6m.settings import Settings, SettingsError
 from mail6m.signing import BodyDigest, Signer, public_record
 from mail6m.tap import read_settings
@@ -953,6 +956,49 @@ def test_messages_of_any_size_are_verified(tmp_path: Path, lines: int, forms: st
             content.close()
     finally:
         threads.stop()
+
+
+class _Watched(Content):
+    """A content that notes which threads read it."""
+
+    __slots__ = ("readers",)
+    readers: set[str]
+
+    def pieces(self) -> Iterator[bytes]:
+        self.readers.add(threading.current_thread().name)
+        return super().pieces()
+
+
+def test_large_messages_are_hashed_off_the_reactor(tmp_path: Path) -> None:
+    """Those of signatures and those of chains: the reactor does not read them."""
+    octets = LETTER + b"Une ligne  de plus.\r\n" * 30_000
+    sealed = _sealed(_signed(octets), _sealer(tmp_path, "list.test"), "mx.list.test")
+    reactor, threads = the_reactor(), ThreadPool(0, 1)
+    threads.start()
+    authenticator = Authenticator(Settings(), Told(_records()), reactor, threads)
+    content = _Watched(Budget(1 << 26), tmp_path, 262_144)
+    content.readers = set()
+    content.write(sealed)
+
+    async def work() -> Authentication:
+        return await authenticator.authenticate(_envelope(), content)
+
+    try:
+        judged = run(work)
+    finally:
+        threads.stop()
+    assert (judged.signatures[0].result, judged.arc) == ("pass", "pass")
+    assert content.readers
+    assert "reactor" not in content.readers
+
+
+def test_an_answer_stays_until_the_evaluation_ends() -> None:
+    """It may expire half way, and is not asked for again."""
+    left = [Answer((), False, 300, exists=True)]
+    answers = Answers(lambda name, kind: left.pop() if left else None)
+    assert answers.records("example.org", "TXT") is answers.records("example.org", "TXT")
+    with pytest.raises(Missing):
+        answers.records("example.org", "A")
 
 
 # With a real DNS server
