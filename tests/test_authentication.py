@@ -972,7 +972,9 @@ class _Watched(Content):
 def test_large_messages_are_hashed_off_the_reactor(tmp_path: Path) -> None:
     """Those of signatures and those of chains: the reactor does not read them."""
     octets = LETTER + b"Une ligne  de plus.\r\n" * 30_000
-    sealed = _sealed(_signed(octets), _sealer(tmp_path, "list.test"), "mx.list.test")
+    sealed = _sealed(
+        _signed(octets, forms="simple/simple"), _sealer(tmp_path, "list.test"), "mx.list.test"
+    )
     reactor, threads = the_reactor(), ThreadPool(0, 1)
     threads.start()
     authenticator = Authenticator(Settings(), Told(_records()), reactor, threads)
