@@ -51,9 +51,11 @@ class Directory:
         self._postmaster = postmaster
         self._known: dict[str, tuple[Domain, float]] = {}
         self._keys: dict[int, Key] = {}
+        self._changes = 0
 
     def forget(self) -> None:
         """Something has changed in the database."""
+        self._changes += 1
         self._known.clear()
         self._keys.clear()
 
@@ -68,8 +70,9 @@ class Directory:
         """The domain of that canonical name, or None. Raises `Unavailable`."""
         if (known := self.known(domain)) is not None:
             return known
+        changes = self._changes
         found = await self._domains.find(domain)
-        if found is not None:
+        if found is not None and changes == self._changes:  # else it may be as it was before
             self._known[domain] = (found, self._clock.seconds() + KEPT)
         return found
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
+import psycopg2
 import pytest
 
 from mail6m.storage.embedded import Embedded
@@ -247,6 +248,15 @@ class Server:
         except OSError:
             return []
         return [pid for pid in pids if _title(pid).startswith("postgres: mail6m mail6m")]
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Have its database do something."""
+        database = Embedded(self.data / "postgres")
+        try:
+            with contextlib.closing(psycopg2.connect(database.start())) as connection, connection:
+                connection.cursor().execute(statement, values)
+        finally:
+            database.leave()
 
     # The operator's commands (../shared/design/contract.md)
 

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg2
 import pytest
 
 from bench.scanners import GTUBE, Daemon, Rspamd, Spamd, running
@@ -20,7 +19,6 @@ from mail6m.guard.scanner import Report, ScanFailure, Scanner
 from mail6m.guard.scanners import check, scanners
 from mail6m.model import Client, Envelope, Recipient
 from mail6m.settings import Settings, SettingsError
-from mail6m.storage.embedded import Embedded
 from tests.harness import LOOPBACK, Server, free_ports, new_place, require
 from tests.reactor_thread import run, the_reactor
 from tests.scripted_peer import Mail, Peer
@@ -59,15 +57,6 @@ class World(NamedTuple):
     def marks(self, sender: str) -> list[bool | None]:
         """Whether what somebody sent is spam, as operators see it."""
         return [m["spam"] for m in self.server.messages(self.customer) if m["sender"] == sender]
-
-    def sql(self, statement: str, *values: object) -> None:
-        """Have the database do something."""
-        database = Embedded(self.server.data / "postgres")
-        try:
-            with contextlib.closing(psycopg2.connect(database.start())) as connection, connection:
-                connection.cursor().execute(statement, values)
-        finally:
-            database.leave()
 
 
 def letter(sender: str, body: bytes) -> bytes:
@@ -119,7 +108,7 @@ def test_a_plain_letter_is_not_spam(world: World) -> None:
 
 def test_a_white_listed_domain_is_not_scanned(world: World) -> None:
     """The scanner's own log has one of the two messages."""
-    world.sql(
+    world.server.sql(
         "INSERT INTO whitelist (customer_id, domain) VALUES (%s, 'cargo.test')", world.customer
     )
     for sender in ("spared@fret.cargo.test", "scanned@other.test"):

@@ -76,12 +76,16 @@ class Lists(dict[int, Rules]):
     """Customers' rules; asked for as in the database."""
 
     asked = 0
+    waits: Deferred[None] | None = None
 
     async def rules(self, customer: int) -> Rules:
         self.asked += 1
         if customer not in self:
             raise Unavailable("the database is away")
-        return self[customer]
+        rules = self[customer]
+        if self.waits is not None:
+            await self.waits
+        return rules
 
 
 class Scene:
@@ -362,3 +366,14 @@ def test_rules_are_asked_for_once(scene: Scene) -> None:
     scene.rules.forget()
     scene.judged()
     assert scene.lists.asked == 3
+
+
+def test_rules_that_change_while_they_are_asked_for(scene: Scene) -> None:
+    """What comes back may be how it was before: it is not kept."""
+    scene.lists.waits = waits = Deferred()
+    scene.judged("anne@cargo.com")
+    scene.lists[1] = CARGO
+    scene.rules.forget()
+    scene.lists.waits = None
+    waits.callback(None)
+    assert only(scene.judged("anne@cargo.com")).scan is Scan.SPARED

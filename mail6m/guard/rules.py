@@ -16,15 +16,19 @@ class RuleBook:
         self._clock = clock
         self._whitelist = whitelist
         self._known: dict[int, tuple[Rules, float]] = {}
+        self._changes = 0
 
     def forget(self) -> None:
         """Something has changed in the database."""
         self._known.clear()
+        self._changes += 1
 
     async def of(self, customer: int) -> Rules:
         """A customer's rules. Raises `Unavailable`."""
         rules, until = self._known.get(customer, (None, 0.0))
         if rules is None or until < self._clock.seconds():
+            changes = self._changes
             rules = await self._whitelist.rules(customer)
-            self._known[customer] = (rules, self._clock.seconds() + KEPT)
+            if changes == self._changes:  # else this may be how it was before
+                self._known[customer] = (rules, self._clock.seconds() + KEPT)
         return rules

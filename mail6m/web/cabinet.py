@@ -104,7 +104,7 @@ _SPAM = {"spam": True, "legitimes": False}
 class SearchForm(TermsForm):
     """The brochure's search, and of what kind of messages."""
 
-    show = SelectField(N_("Afficher"))
+    show = SelectField(N_("Afficher"), default="")
 
     def __init__(self, given: Any, zone: ZoneInfo, _: Callable[[str], str]) -> None:
         super().__init__(given, zone)
