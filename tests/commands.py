@@ -6,6 +6,7 @@ interpreters of their own all the same.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -55,8 +56,9 @@ class Running:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
-        if self._process.exitcode is None:
-            os.kill(self._process.pid or 0, number)
+        if self._process.exitcode is None and self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._process.pid, number)
 
     def done(self, seconds: float) -> subprocess.CompletedProcess[bytes]:
         """What a shell sees of it. Raises `subprocess.TimeoutExpired` if it goes on longer."""
