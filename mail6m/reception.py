@@ -17,7 +17,7 @@ from mail6m.guard.clients import Clients
 from mail6m.guard.recipients import Verification
 from mail6m.intake import Intake, Receipt, Rejected
 from mail6m.journal import Journal
-from mail6m.model import HOUSE, Client, Envelope, Recipient, Reply, id_text
+from mail6m.model import Client, Envelope, Recipient, Reply, id_text
 from mail6m.names import ClientNames
 from mail6m.settings import Settings
 from mail6m.storage.errors import Unavailable
@@ -114,12 +114,13 @@ class Reception:
             return _LATER
         if owner is None:
             return _NOT_HERE
-        if not _is_postmaster(recipient.address):  # to whom it can say that we are mistaken
-            refusal = await self._clients.listed(client.address)
-            if refusal is not None:
-                return refusal
+        if _is_postmaster(recipient.address):  # to whom it can say that we are mistaken
+            return RECIPIENT_OK
+        refusal = await self._clients.listed(client.address)
+        if refusal is not None:
+            return refusal
         domain = self._directory.known(owner.destination)
-        if owner.customer == HOUSE or domain is None or not domain.verify_recipients:
+        if domain is None or not domain.verify_recipients:
             return RECIPIENT_OK
         return await self._verification.verdict(domain, recipient.address, client.address)
 

@@ -849,7 +849,11 @@ class Mail6M(Service):
     async def _write_down(self) -> None:
         """What others, or the next to start, have to know."""
         await gatherResults(
-            [ensureDeferred(self._queue.stop()), ensureDeferred(self._known_clients.close())]
+            [
+                ensureDeferred(self._queue.stop()),
+                ensureDeferred(self._known_clients.close()),
+                ensureDeferred(self._verification.stop()),
+            ]
         )
 
     async def _stop(self) -> None:
@@ -869,7 +873,6 @@ class Mail6M(Service):
         # Together less than the 10 s that the contract allows.
         await _at_most(self._reactor, 3.0, self._factory.shut_down())
         await _at_most(self._reactor, 1.5, ensureDeferred(self._write_down()))
-        await _at_most(self._reactor, 0.5, ensureDeferred(self._verification.stop()))
         for loop in (self._care, self._calendar):
             if loop.running:
                 loop.stop()

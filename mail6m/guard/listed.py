@@ -81,7 +81,7 @@ def _text(data: bytes) -> str:
 def _addresses(lines: Sequence[str], domain: str) -> Iterator[str]:
     first = True
     for number, line in enumerate(lines, 1):
-        cells = [cell.strip(" \"'<>\ufeff") for cell in _SEPARATORS.split(line)]
+        cells = [cell.strip(" \"'<>") for cell in _SEPARATORS.split(line)]
         filled = [cell for cell in cells if cell]
         addresses = [cell for cell in filled if "@" in cell]
         if filled and not addresses and not first:

@@ -39,7 +39,7 @@ RENEWAL_REPEATED = 3_600
 REFUSED_LASTS = 3 * 3_600
 UNKNOWN_LASTS = 60
 """What the machines could not say is not asked again for so long."""
-WRITE_PAUSE = 0.5
+WRITE_PAUSE = 0.2
 """Seconds that verdicts wait for others, to be written together."""
 TIDY_PAUSE = 600.0
 """Seconds after which verdicts whose time is over are taken out of the database."""
@@ -124,11 +124,11 @@ class Verification:
         self._tidying.start(TIDY_PAUSE, now=False)
 
     async def stop(self) -> None:
-        """Leave the machines, and write down what they have said."""
+        """Write down what the machines have said, and leave them."""
         if self._tidying.running:
             self._tidying.stop()
-        await self._probes.stop()
         await self._writes.finished()
+        await self._probes.stop()
 
     # What is asked at RCPT
 
@@ -150,14 +150,13 @@ class Verification:
         known = self._in_memory(domain, address)
         if known is not None:
             return self._said(known, address, client, client_of(client))
-        if address.rpartition("@")[0].lower() == "postmaster":  # RFC 5321, 4.5.1
-            return RECIPIENT_OK
         network = client_of(client)
         if client not in self._internal and (delay := self._guessing.delay(network)):
             self._journal.slowed(client, first=False)
             await deferLater(self._clock, delay)
             return _SLOWED
         if self._probes.crowded(domain, network):
+            self._journal.slowed(client, first=False)
             return _CROWDED
         question = self._question(domain, address, network)
         try:
