@@ -304,6 +304,7 @@ class _Destination:
         """The sessions that are kept, and the timers that end them."""
         self._sessions = 0
         self._closed_until = float("-inf")
+        self._stopping = False
 
     def crowded(self, network: str) -> bool:
         """See `Probes.crowded`."""
@@ -422,7 +423,7 @@ class _Destination:
         except Exception:  # noqa: BLE001 - it has said what was asked; how it parts is all the same
             session.cut_off()
             return False
-        if session.spent:
+        if session.spent or self._stopping:
             self._leave(session)
             return False
         self._idle[session] = self._clock.callLater(KEPT, self._let_go, session)
@@ -454,6 +455,7 @@ class _Destination:
 
     async def stop(self) -> None:
         """See `Probes.stop`."""
+        self._stopping = True
         self._lines.clear()
         for session, timer in list(self._idle.items()):
             timer.cancel()
