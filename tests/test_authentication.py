@@ -38,10 +38,10 @@ from mail6m.guard.authentication.dkim import Key, Verified, check_body, read_key
 from mail6m.guard.authentication.dmarc import Dmarc
 from mail6m.guard.authentication.spf import Spf
 from mail6m.model import Authentication, Client, Envelope, Recipient, Signature
+from mail6m.options import read_settings
 from mail6m.resolver import Answer
 from mail6m.settings import Settings, SettingsError
 from mail6m.signing import BodyDigest, Signer, public_record
-from mail6m.tap import read_settings
 from tests.keys import WEAK
 from tests.reactor_thread import run, the_reactor
 from tests.zone import Told, Zone

@@ -28,13 +28,13 @@ from twisted.python.threadpool import ThreadPool
 from mail6m import __version__
 from mail6m.cli import parser, program
 from mail6m.content import Budget, Content
+from mail6m.foundation import Foundation
 from mail6m.intake import Accepted
 from mail6m.journal import Journal
 from mail6m.model import Client, Envelope, Recipient
 from mail6m.settings import Settings
 from mail6m.storage.archive import NewMessage
 from mail6m.storage.migrate import migrations
-from mail6m.tap import Foundation
 from tests.harness import ROOT
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, new_database

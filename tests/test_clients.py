@@ -16,8 +16,8 @@ from mail6m.guard.clients import LINES, Clients
 from mail6m.guard.known import KnownClients
 from mail6m.journal import COMPANY, Journal
 from mail6m.model import Reply
+from mail6m.options import Options
 from mail6m.settings import Settings
-from mail6m.tap import Options
 from tests.zone import Told
 
 ONE, OTHER, OURS = "192.0.2.7", "198.51.100.7", "127.0.0.1"

@@ -21,6 +21,7 @@ FLOORS = [
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
     | {"published"},
     {"web"},
+    {"options", "foundation"},
     {"tap"},
     {"cli"},
 ]

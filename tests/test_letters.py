@@ -25,14 +25,16 @@ from mail6m.access.links import FORGOTTEN, INVITATION, NoAddress, PasswordLinks
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import token_hash
 from mail6m.content import Budget
+from mail6m.foundation import Foundation
 from mail6m.intake import Rejected
 from mail6m.journal import Journal
 from mail6m.letters import Letter, compose
 from mail6m.model import Act, Reply, Role, Shelf
+from mail6m.options import check
 from mail6m.settings import Settings, SettingsError
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
-from mail6m.tap import Foundation, Mail6M, check
+from mail6m.tap import Mail6M
 from mail6m.web.render import Renderer
 from mail6m.web.words import LANGUAGES
 from tests.reactor_thread import run, the_reactor

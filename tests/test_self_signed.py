@@ -14,8 +14,8 @@ from twisted.python.usage import UsageError
 
 from mail6m.certificates import Certificates
 from mail6m.cli import parser, program
+from mail6m.options import Options
 from mail6m.settings import Settings
-from mail6m.tap import Options
 from tests.reactor_thread import run, the_reactor
 
 

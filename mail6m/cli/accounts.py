@@ -11,10 +11,10 @@ import argon2
 from mail6m.access.passwords import LEAST, too_weak
 from mail6m.cli.arguments import address, number
 from mail6m.cli.command import CommandLine, Wrong, operator
+from mail6m.foundation import Foundation
 from mail6m.model import Act
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.errors import Refused
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from mail6m.cli.arguments import number
 from mail6m.cli.command import OPERATOR, CommandLine
 from mail6m.cli.output import time_or_none, time_text
+from mail6m.foundation import Foundation
 from mail6m.storage.archivist import Request
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

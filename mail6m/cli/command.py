@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from mail6m.foundation import Foundation
 from mail6m.storage.audit import By
-from mail6m.tap import Foundation
 
 Command = Callable[[Foundation, argparse.Namespace], Awaitable[Any]]
 """What a command does; it returns what ``--json`` prints."""

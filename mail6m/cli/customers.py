@@ -12,11 +12,11 @@ from mail6m.cli import exports
 from mail6m.cli.arguments import address, days, nonempty, number, positive
 from mail6m.cli.command import CommandLine, Wrong, operator
 from mail6m.cli.output import time_or_none, time_text
+from mail6m.foundation import Foundation
 from mail6m.model import Customer, Plan
 from mail6m.shelves.closing import DAYS
 from mail6m.storage.closings import Closing
 from mail6m.storage.errors import Refused
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

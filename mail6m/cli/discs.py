@@ -8,8 +8,8 @@ from typing import Any
 from mail6m.cli.arguments import number, serial
 from mail6m.cli.command import OPERATOR, Command, CommandLine, operator
 from mail6m.cli.output import percent, time_or_none, time_text
+from mail6m.foundation import Foundation
 from mail6m.storage.discs import Disc
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

@@ -10,12 +10,12 @@ from mail6m.cli.arguments import domain_name, host, number
 from mail6m.cli.command import CommandLine, operator
 from mail6m.cli.output import time_or_none
 from mail6m.dialogue.address import canonical_domain
+from mail6m.foundation import Foundation
 from mail6m.guard.listed import MOST_OCTETS, NoList, read_list
 from mail6m.model import Domain, TlsPolicy
 from mail6m.storage.domains import read_host
 from mail6m.storage.errors import Refused
 from mail6m.storage.recipients import Recipients
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

@@ -11,11 +11,11 @@ from twisted.internet.task import deferLater
 from mail6m.cli.arguments import number
 from mail6m.cli.command import Noun, Wrong, operator
 from mail6m.cli.output import percent
+from mail6m.foundation import Foundation
 from mail6m.shelves.export.kept import keep, part_of
 from mail6m.shelves.export.whole import FORMATS
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import Export
-from mail6m.tap import Foundation
 
 
 def declare(customer: Noun) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 from mail6m.cli.arguments import message_id, moment, number, positive
 from mail6m.cli.command import Command, CommandLine, operator
 from mail6m.cli.output import time_text
+from mail6m.foundation import Foundation
 from mail6m.model import Message, Shelf
 from mail6m.shelves.cabinet import criteria
 from mail6m.shelves.reissue import Reissue
 from mail6m.storage.errors import Refused
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

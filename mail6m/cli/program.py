@@ -17,13 +17,14 @@ from zope.interface import provider
 from mail6m.cli.command import Wrong
 from mail6m.cli.command_line import parser
 from mail6m.cli.output import show
+from mail6m.foundation import Foundation
+from mail6m.options import read_settings
 from mail6m.seal import SealError
 from mail6m.settings import SettingsError
 from mail6m.shelves.disc.layout import DiscError
 from mail6m.shelves.export.whole import Changed
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import StorageError
-from mail6m.tap import Foundation, read_settings
 
 _EXPECTED = (
     StorageError,

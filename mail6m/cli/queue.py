@@ -8,10 +8,10 @@ from typing import Any
 from mail6m.cli.arguments import number
 from mail6m.cli.command import Command, CommandLine, operator
 from mail6m.cli.output import time_text
+from mail6m.foundation import Foundation, cancel_delivery
 from mail6m.model import HOUSE, Delivery
 from mail6m.storage.deliveries import read_delivery_id
 from mail6m.storage.errors import Refused
-from mail6m.tap import Foundation, cancel_delivery
 
 
 def declare(line: CommandLine) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from mail6m.cli.arguments import number
 from mail6m.cli.command import CommandLine
 from mail6m.cli.output import time_or_none
-from mail6m.tap import Foundation, sweep
+from mail6m.foundation import Foundation, sweep
 
 
 def declare(line: CommandLine) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mail6m.cli.arguments import domain_name
 from mail6m.cli.command import CommandLine
+from mail6m.foundation import Foundation
 from mail6m.signing import make_key, public_record, published, read_key, signing_name
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mail6m import __version__
 from mail6m.cli.command import CommandLine
+from mail6m.foundation import Foundation
 from mail6m.model import Shelf
-from mail6m.tap import Foundation
 
 
 def declare(line: CommandLine) -> None:

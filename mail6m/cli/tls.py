@@ -11,7 +11,7 @@ from typing import Any
 from mail6m.certificates import self_signed
 from mail6m.cli.arguments import server_name
 from mail6m.cli.command import CommandLine, Wrong
-from mail6m.tap import Foundation
+from mail6m.foundation import Foundation
 
 
 def declare(line: CommandLine) -> None:
