@@ -1,4 +1,4 @@
-"""REQUIRETLS through the whole server: in under TLS, archived, out to who keeps it up, reports."""
+"""TLS through the whole server: in, archived, and out to who proves to be the right one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import email
 import email.policy
 import smtplib
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.authority import Authority, the_authority
-from tests.harness import Server, new_place
+from tests.harness import Server, new_place, require
 from tests.scripted_peer import LOOPBACK, Mail, Peer
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "DSN", "STARTTLS", "REQUIRETLS")
@@ -32,6 +33,7 @@ class Scene:
         self.customer = server.add_customer("Duchemin SA", "marie@mondomaine.fr")
         for name, host in hosts.items():
             server.add_domain(name, self.customer, host.port, "--tls", "opportunistic")
+            server.add_domain(f"required.{name}", self.customer, host.port, "--tls", "required")
 
     def send(self, domain: str, *options: str) -> None:
         """Bring a message for a domain under TLS."""
@@ -64,17 +66,56 @@ def scene() -> Iterator[Scene]:
             yield Scene(server, smarthost, hosts)
 
 
-def arrived(peer: Peer) -> Mail:
-    """The one message that a host has."""
-    assert peer.wait_for(lambda peer: bool(peer.mails), 30)
-    [mail] = peer.mails
+def arrived(peer: Peer, recipient: str = "") -> Mail:
+    """The one message that a host has, or has for somebody."""
+
+    def found(peer: Peer) -> list[Mail]:
+        return [mail for mail in peer.mails if not recipient or recipient in mail.recipients]
+
+    assert peer.wait_for(lambda peer: bool(found(peer)), 30)
+    [mail] = found(peer)
     return mail
+
+
+def put_off(scene: Scene, recipient: str) -> str:
+    """What the host has said to a delivery that is still queued, once it has been tried."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for row in scene.server.queue():
+            if row["recipient"] == recipient and row["last_reply"]:
+                return str(row["last_reply"])
+    raise AssertionError(f"nothing has been tried for {recipient}")
+
+
+def swaks(scene: Scene, recipient: str) -> None:
+    """Bring a message by swaks, through TLS."""
+    server = ("--server", LOOPBACK, "--port", str(scene.server.smtp_port), "--ehlo", "swaks.test")
+    words = ("--from", "jean@example.org", "--to", recipient, "--tls", "--silent", "2")
+    command = [require("swaks", "swaks"), *server, *words]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_required_is_met(scene: Scene) -> None:
+    """By swaks in through TLS, and out to a host whose certificate is good."""
+    swaks(scene, "marie@required.knows.test")
+    mail = arrived(scene.hosts["knows.test"], "marie@required.knows.test")
+    assert mail.tls
+    assert b"with ESMTPS" in mail.content
+
+
+def test_required_is_not_met(scene: Scene) -> None:
+    """A stranger's certificate: it is deferred, not sent, and nothing of it has been said."""
+    swaks(scene, "marie@required.stranger.test")
+    assert put_off(scene, "marie@required.stranger.test").startswith("451 4.7.5 ")
+    said = [line for line, _ in scene.hosts["stranger.test"].commands]
+    assert not any("required.stranger.test" in line for line in said)
 
 
 def test_carried_through(scene: Scene) -> None:
     """It goes on with the parameter, to a host that was verified; sent again, it does so again."""
     scene.send("knows.test", "REQUIRETLS")
-    mail = arrived(scene.hosts["knows.test"])
+    mail = arrived(scene.hosts["knows.test"], "marie@knows.test")
     assert mail.tls
     assert "REQUIRETLS" in mail.parameters[0].split()
     [message] = scene.server.messages(scene.customer, 1)
@@ -107,11 +148,6 @@ def test_a_report_tells_nothing(scene: Scene) -> None:
 def test_an_unverified_host_waits_for_better_days(scene: Scene) -> None:
     """A stranger's certificate may be changed: it is deferred, and nothing of it was said."""
     scene.send("stranger.test", "REQUIRETLS")
-    deadline = time.monotonic() + 30
-    reply = ""
-    while not reply and time.monotonic() < deadline:
-        [row] = [row for row in scene.server.queue() if row["recipient"] == "marie@stranger.test"]
-        reply = row["last_reply"]
-    assert "450 4.7.10" in reply
+    assert "450 4.7.10" in put_off(scene, "marie@stranger.test")
     for mail in scene.hosts["stranger.test"].mails:
         assert "REQUIRETLS" not in mail.parameters[0]
