@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mail6m.delivery.consignment import Consignment, Item
-from mail6m.model import Outcome, Reply, Scan, State, id_text
+from mail6m.model import Authentication, Outcome, Reply, Scan, State, id_text
 from mail6m.storage.archive import NewMessage
 
 COMPANY = 0.05
@@ -51,6 +51,7 @@ class Journal:
         self._slowed = 0
         self._outcomes: Counter[State] = Counter()
         self._scans: Counter[Scan] = Counter()
+        self._proofs: Counter[tuple[str, str]] = Counter()
         self._turned_away: Counter[str] = Counter()
         self._paused = 0
         self._silent_lists: Counter[str] = Counter()
@@ -102,6 +103,8 @@ class Journal:
         self._messages += 1
         self._raw += message.raw_size
         self._stored += message.stored_size
+        if (sender := message.judgement.authentication).spf:
+            self._authenticated(sender)
         envelope, client = message.envelope, message.envelope.client
         self._say(
             f"{id_text(message.id)} accepted customer={message.customer} from=<{envelope.sender}>"
@@ -114,6 +117,11 @@ class Journal:
         self._certificates.clear()
         for name, end in ends:
             self._certificates.labels(name).set((end - now).total_seconds())
+
+    def _authenticated(self, sender: Authentication) -> None:
+        signatures = [one.result for one in sender.signatures] or ["none"]
+        proofs = ("spf", sender.spf), ("dkim", _best(signatures)), ("dmarc", sender.dmarc)
+        self._proofs.update(proofs)
 
     def busy(self) -> bool:
         """Whether messages have come in since this was asked last, or within the last second."""
@@ -214,6 +222,14 @@ class Journal:
         for scan, count in self._scans.items():
             scans.add_metric([scan], count)
         yield scans
+        proofs = CounterMetricFamily(
+            "mail6m_authentication",
+            "Messages from outside, by what was found out of their senders",
+            labels=["method", "result"],
+        )
+        for labels, count in self._proofs.items():
+            proofs.add_metric(labels, count)
+        yield proofs
         yield from self._collect_clients()
         yield from self._recipients()
         outcomes = CounterMetricFamily(
@@ -267,3 +283,8 @@ class Journal:
         return HistogramMetricFamily(
             "mail6m_delivery_delay_seconds", "From acceptance to delivery", buckets, self._delay_sum
         )
+
+
+def _best(results: Sequence[str]) -> str:
+    """Of several signatures: whether one holds."""
+    return "pass" if "pass" in results else results[0]

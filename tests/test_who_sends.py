@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import urllib.request
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -118,6 +119,16 @@ def test_the_customers_machine_is_told(world: World, sender: str, results: str) 
     assert ELSEWHERE in head
     verdict, _, why = dkim.arc_verify(content, dnsfunc=world.look_up)
     assert verdict == b"pass", why
+
+
+def test_operators_see_how_it_goes(world: World) -> None:
+    """By method and result."""
+    world.send("figures@good.test")
+    world.relayed("figures@good.test")
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{world.server.web_port}/metrics") as answer:
+        text = answer.read().decode()
+    for labels in ('method="spf",result="pass"', 'method="dkim",result="none"'):
+        assert f"mail6m_authentication_total{{{labels}}}" in text
 
 
 def test_the_archive_has_it_as_it_came(world: World) -> None:
