@@ -123,7 +123,8 @@ def test_details_have_every_fact_and_no_content(
     assert facts["Antispam"] == "légitime"
     delivery = window.page.locator(".deliveries tbody tr").first.locator("td").all_inner_texts()
     assert re.fullmatch(r"(Aujourd'hui|Hier) \d\d:\d\d:\d\d", delivery.pop(1))
-    assert delivery == ["celine@mondomaine.fr", "Remis", "1", "–", "250 2.0.0 Ok"]
+    answer = "250 2.0.0 Ok\nSans chiffrement"
+    assert delivery == ["celine@mondomaine.fr", "Remis", "1", "–", answer]
     assert SECRET not in response.text()
     window.click("Retour à la liste", "link")
     assert window.path == "/meuble"

@@ -28,15 +28,17 @@ def search(window: Window, **fields: str) -> None:
 
 
 def test_the_form_is_the_brochures(open_window: Open, duchemin: Company) -> None:
-    """VII.III: its title, its fields in their order, its button."""
+    """VII.III: its title, its fields in their order, its button; behind them, what is newer."""
     window = open_window(duchemin.email)
     window.go("/recherche")
     assert window.heading == "Recherche de messages"
-    assert tuple(window.page.locator("form.search label").all_inner_texts()) == LABELS
+    labels = window.page.locator("form.search label").all_inner_texts()
+    assert (tuple(labels[:-1]), labels[-1]) == (LABELS, "Afficher")
     assert window.page.locator("form.search button.primary").inner_text() == "Chercher"
     search(window, Sujet="garage")
     buttons = window.page.locator(".listing").get_by_role("button").all_inner_texts()
-    assert buttons == ["Emettre", "Supprimer", "Details"]
+    assert buttons[:3] == ["Emettre", "Supprimer", "Details"]
+    assert buttons[3:] == ["C'est un spam", "Ce n'est pas un spam"]
 
 
 def test_each_field_and_all_together(

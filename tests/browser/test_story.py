@@ -256,7 +256,9 @@ def _write(story: Tale, serial: str) -> Path:
 
 def _read(story: Tale, image: Path, folder: Path) -> Path:
     disc = folder / "disc"
-    command = ["xorriso", "-osirrox", "on", "-indev", str(image), "-extract", "/", str(disc)]
+    # A path below /dev would be taken for a drive.
+    what = ("-indev", f"stdio:{image}", "-extract", "/", str(disc))
+    command = ["xorriso", "-osirrox", "on", *what]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     manifest = ["sha256sum", "--quiet", "-c", "manifest-sha256.txt"]
     subprocess.run(manifest, cwd=disc, check=True, timeout=60)
