@@ -77,7 +77,8 @@ class Judge:
         domain = domain_of(envelope.sender)
         entries = {customer: rules[customer].entry(domain) for customer in customers}
         # It is scanned at once where somebody wants that, however the sender turns out.
-        scanning = None if all(entries.values()) else self._scan(envelope, content)
+        spared = all(entries.values()) or not self._antispam.wanted
+        scanning = None if spared else self._scan(envelope, content)
         sender = await self._sender(envelope, content)
         if (refusal := _refusal(sender, rules.values())) is not None:
             if scanning is not None:
@@ -87,7 +88,7 @@ class Judge:
             customer: not rules[customer].confirm or self._is_proved(envelope, sender, entry)
             for customer, entry in entries.items()
         }
-        if scanning is None and not all(proved.values()):
+        if scanning is None and self._antispam.wanted and not all(proved.values()):
             scanning = self._scan(envelope, content)
         scanned = await scanning if scanning is not None else _UNASKED
         return Judged(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Any
 
 from mail6m.model import UNJUDGED, Authentication, Judgement, Scan, Signature
@@ -12,11 +11,8 @@ from mail6m.storage.pool import text
 
 def encode(judgement: Judgement) -> str:
     """A judgement without its verdict, which has a column of its own; empty if it says nothing."""
-    return "" if judgement == UNJUDGED else _encode(judgement)
-
-
-@lru_cache(maxsize=256)
-def _encode(judgement: Judgement) -> str:
+    if judgement is UNJUDGED or judgement == UNJUDGED:
+        return ""
     told = _told(judgement, UNJUDGED)
     told.pop("spam", None)
     if "authentication" in told:
