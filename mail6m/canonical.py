@@ -117,7 +117,7 @@ class Signable:
             if colon:
                 self._fields.setdefault(name.rstrip(b" \t").lower(), []).append(field)
         self._relaxed: dict[bytes, bytes] = {}
-        self._hashes: dict[tuple[bool, int | None], tuple[bytes, int]] = {}
+        self._hashes: dict[bool, tuple[bytes, int]] = {}
 
     def named(self, name: bytes) -> Sequence[bytes]:
         """All fields of this name, given in lower case, from the top; without their last CRLF."""
@@ -145,18 +145,15 @@ class Signable:
                 found.append(self.relaxed(field) if relaxed else field)
         return found
 
-    def body_hash(self, *, relaxed: bool, length: int | None = None) -> tuple[bytes, int]:
-        """SHA-256 of the canonical body, or of so many octets of it; and the octets it has."""
-        known = self._hashes.get((relaxed, length))
+    def body_hash(self, *, relaxed: bool) -> tuple[bytes, int]:
+        """SHA-256 of the canonical body, and the octets that it has."""
+        known = self._hashes.get(relaxed)
         if known is None:
             digest, size = hashlib.sha256(), 0
             for piece in canonical_body(self._body(), relaxed=relaxed):
-                if length is None or size + len(piece) <= length:
-                    digest.update(piece)
-                elif size < length:
-                    digest.update(piece[: length - size])
+                digest.update(piece)
                 size += len(piece)
-            known = self._hashes[relaxed, length] = digest.digest(), size
+            known = self._hashes[relaxed] = digest.digest(), size
         return known
 
 

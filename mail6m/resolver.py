@@ -36,8 +36,10 @@ from mail6m.model import Host
 RESOLV_CONF = Path("/etc/resolv.conf")
 TRIES = (1.0, 1.5, 2.5)
 """Seconds for each try of one question; together what anybody waits for an answer."""
-MOST_KEPT = 20_000
-"""Answers that are remembered."""
+MOST_KEPT = 60_000
+"""Answers and records in them that are remembered."""
+LARGEST = 8_192
+"""Octets of an answer: reading one of 64 KB would keep everybody waiting for 0.3 s."""
 MOST_AT_ONCE = 1_000
 """Questions under way; what is asked beyond them fails at once."""
 LONGEST_KEPT = 86_400
@@ -118,6 +120,7 @@ class Resolver:
         self._reactor = reactor
         self._servers = list(servers)
         self._kept: OrderedDict[tuple[str, str], tuple[Answer | None, float]] = OrderedDict()
+        self._kept_in_all = 0
         self._under_way: dict[tuple[str, str], list[Deferred[Answer]]] = {}
 
     @property
@@ -154,15 +157,22 @@ class Resolver:
 
     def _tell(self, result: Answer | Failure, key: tuple[str, str]) -> None:
         now = self._reactor.seconds()
-        self._kept.pop(key, None)  # what is new goes to the end
         if isinstance(result, Failure):
-            self._kept[key] = None, now + FAILURE_KEPT
+            self._keep(key, None, now + FAILURE_KEPT)
         elif result.ttl > 0:
-            self._kept[key] = result, now + result.ttl
-        while len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
+            self._keep(key, result, now + result.ttl)
         for waiting in self._under_way.pop(key):
             waiting.callback(result)
+
+    def _keep(self, key: tuple[str, str], answer: Answer | None, until: float) -> None:
+        """Remember it, and forget the oldest; what is new goes to the end."""
+        if key in self._kept:
+            self._kept_in_all -= _weight(self._kept.pop(key)[0])
+        self._kept[key] = answer, until
+        self._kept_in_all += _weight(answer)
+        while self._kept_in_all > MOST_KEPT:
+            _, (forgotten, _) = self._kept.popitem(last=False)
+            self._kept_in_all -= _weight(forgotten)
 
     async def _find(self, key: tuple[str, str]) -> Answer:
         """Ask, and where the answer is an alias only, ask on."""
@@ -260,7 +270,10 @@ class _Datagram:
     def doRead(self) -> None:
         """Take an answer; what is none is passed over."""
         try:
-            reply = _reply(self._query, self._socket.recv(65_535))
+            wire = self._socket.recv(65_535)
+            if len(wire) > LARGEST:
+                raise OSError(f"an answer of {len(wire)} octets")
+            reply = _reply(self._query, wire)
         except BlockingIOError:
             return
         except OSError as error:
@@ -296,6 +309,8 @@ class _Stream(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._heard += data
         end = 2 + int.from_bytes(self._heard[:2], "big")
+        if len(self._heard) > 1 and end > LARGEST and not self.answer.called:
+            self.answer.errback(OSError(f"an answer of {end - 2} octets"))
         if len(self._heard) < max(3, end) or self.answer.called:
             return
         reply = _reply(self._query, self._heard[2:end])
@@ -334,6 +349,10 @@ def _read(reply: dns.message.QueryMessage, believed: bool) -> tuple[Answer, dns.
     unfinished = bool(chain.cnames) and exists and not reply.authority and not reply.errors
     answer = Answer((), authentic, ttl, exists, canonical, bool(reply.errors))
     return answer, chain.canonical_name if unfinished else None
+
+
+def _weight(answer: Answer | None) -> int:
+    return 1 + len(answer.records) if answer is not None else 1
 
 
 def _key(name: str, kind: str) -> tuple[str, str]:

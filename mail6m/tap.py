@@ -127,6 +127,8 @@ class Mail6M(Service):
         smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
         named = [read_host(resolver, 53) for resolver in settings.dns]
         self._resolver = Resolver(reactor, nameservers(named))
+        # Apart, so that no stranger's mail can keep ours from finding its way.
+        of_strangers = Resolver(reactor, nameservers(named))
         trust = Trust(settings.tls_ca)
         trust.check()
         self._demands = Demands(self._resolver, trust)
@@ -153,7 +155,7 @@ class Mail6M(Service):
         )
         self._rules = RuleBook(reactor, Whitelist(foundation.pool))
         self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
-        authenticator = Authenticator(settings, self._resolver, reactor, self._threads)
+        authenticator = Authenticator(settings, of_strangers, reactor, self._threads)
         judge = Judge(self._antispam, authenticator, self._rules)
         intake = foundation.intake(self._queue, journal, self._threads, judge)
         own_mail = foundation.own_mail(intake, self._budget)
@@ -164,7 +166,7 @@ class Mail6M(Service):
             settings.banner_known_for,
             now,
         )
-        clients = Clients(reactor, settings, self._resolver, self._known_clients, journal)
+        clients = Clients(reactor, settings, of_strangers, self._known_clients, journal)
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
         self._verification = self._recipients_verified(journal)
@@ -175,7 +177,7 @@ class Mail6M(Service):
             intake,
             journal,
             self._budget,
-            ClientNames(reactor, self._resolver),
+            ClientNames(reactor, of_strangers),
             clients,
             self._verification,
         )

@@ -233,6 +233,21 @@ def test_all_of_a_message_is_sent(kind: str, threshold: int, tmp_path: Path) -> 
     assert b"".join(heard).endswith(octets)
 
 
+def test_a_last_line_without_an_end(taught: Scanner, tmp_path: Path) -> None:
+    """BDAT lets a message end anywhere; the scanner does not wait for the rest of the line."""
+    octets = letter("anne@example.org", FRENCH + GTUBE + b"\r\nthe end")
+    assert scan(taught, octets, tmp_path).spam
+
+
+def test_a_thousand_recipients(taught: Scanner, tmp_path: Path) -> None:
+    """The scanner is told of as many as it stands."""
+    many = tuple(Recipient(f"marie+{'a' * 200}{n}@mondomaine.test") for n in range(1_000))
+    content = Content(Budget(1 << 22), tmp_path, 1 << 20)
+    content.write(letter("anne@example.org", GTUBE + b"\r\n"))
+    envelope = ENVELOPE._replace(recipients=many)
+    assert run(lambda: taught.scan(envelope, content)).spam
+
+
 def test_it_learns(taught: Scanner, tmp_path: Path) -> None:
     """What it has been told is spam, it takes for spam; told twice is no failure."""
     words = " ".join(f"pilule{number} rabais{number}" for number in range(200))

@@ -240,6 +240,17 @@ def test_pieces_make_the_same_message(sizes: list[int]) -> None:
     assert run(relayed) == HEADING.of_whole(one, front, CONTENT)
 
 
+@pytest.mark.parametrize("fold", [b" ", b"\t"])
+def test_nothing_goes_on_with_our_fields(fold: bytes) -> None:
+    """A message that begins with a fold has no header: our last field ends where we end it."""
+    one = consignment()
+    front = HEADING.front(one)
+    content = (
+        fold + b"(verified by mx1.mail6m.test); Mon, 1 Jan 2001 00:00:00 +0000\r\nX: y\r\n\r\n"
+    )
+    assert HEADING.of_whole(one, front, content) == front + b"\r\n" + content
+
+
 def test_our_own_mail_is_not_touched() -> None:
     """A bounce that returns a header with such fields is as it was written."""
     one = consignment(ours=True)

@@ -245,6 +245,14 @@ def test_scanner_and_name_server_are_asked_together(scene: Scene) -> None:
 FORGED = Authentication(dmarc="fail", dmarc_policy="reject", author="banque.test")
 
 
+def test_several_authors_are_no_way_round_dmarc(scene: Scene) -> None:
+    """None of them is proved, and one wants forgeries refused (RFC 7489, 6.6.1)."""
+    scene.lists[1] = Rules(refuse_forged=True)
+    scene.sender.knows = FORGED._replace(dmarc="permerror", author="")
+    [judged] = scene.judged("anne@banque.test")
+    assert judged.refusal is not None
+
+
 def test_dmarc_refuses_where_all_customers_ask_for_it(scene: Scene) -> None:
     """One that does not ask for it is to have its mail, and then the other has it, too."""
     scene.lists[1] = scene.lists[2] = Rules(refuse_forged=True)
@@ -308,6 +316,26 @@ def test_a_scanner_that_fails_is_left_alone(scene: Scene) -> None:
     assert only(scene.judged()).scan is Scan.MISSED
     assert len(scene.scanner.asked) == asked
     assert scene.states[-1].endswith("mail is not scanned: broken")
+
+
+def test_messages_that_it_fails_at_cost_nobody_else(scene: Scene) -> None:
+    """It fails at some in a row, and says that it is there: others under way are scanned."""
+    waiting = scene.judged()
+    fail(scene, FAILURES)
+    assert scene.antispam.up
+    assert not waiting
+    scene.scanner.asked[0].callback(SPAM)
+    assert only(waiting).spam
+
+
+def test_waiting_for_a_turn_is_no_failure(tmp_path: Path) -> None:
+    """One that is slow, and twenty that wait for it."""
+    scene = Scene(tmp_path, scans=1).start()
+    scene.scanner.there = False
+    came = [scene.judged() for _ in range(FAILURES + 5)]
+    scene.clock.advance(LIMIT + 0.1)
+    assert [only(one).scan for one in came] == [Scan.MISSED] * len(came)
+    assert scene.antispam.up
 
 
 def test_one_failure_is_none(scene: Scene) -> None:

@@ -102,10 +102,17 @@ def test_an_alias_into_a_zone_without_dnssec_is_not_authentic(zone: Zone) -> Non
 
 
 def test_long_answers_come_by_tcp(zone: Zone) -> None:
-    """An answer that is truncated is asked for again by TCP, whatever its length."""
-    zone.add({"long.test TXT": [f"{number:03} " + "y" * 200 for number in range(100)]})
-    assert len(_ask(zone.resolver(the_reactor()), "long.test", "TXT").records) == 100
+    """An answer that is truncated is asked for again by TCP."""
+    zone.add({"long.test TXT": [f"{number:03} " + "y" * 200 for number in range(30)]})
+    assert len(_ask(zone.resolver(the_reactor()), "long.test", "TXT").records) == 30
     assert zone.asked_by_tcp == 1
+
+
+def test_answers_without_measure_are_not_read(zone: Zone) -> None:
+    """One of 20 KB would take as long as a hundred messages: it is a failure."""
+    zone.add({"long.test TXT": [f"{number:03} " + "y" * 200 for number in range(100)]})
+    with pytest.raises(DnsFailure, match="octets"):
+        _ask(zone.resolver(the_reactor()), "long.test", "TXT")
 
 
 @pytest.mark.parametrize("how", ["failing", "refusing"])
@@ -143,7 +150,7 @@ def test_another_server_is_asked_when_one_fails(zone: Zone) -> None:
 
 def test_answers_are_kept_and_bounded(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
     """One question while its TTL lasts; `known` says so at once; the memory has an end."""
-    monkeypatch.setattr(resolving, "MOST_KEPT", 2)
+    monkeypatch.setattr(resolving, "MOST_KEPT", 4)
     resolver = zone.resolver(the_reactor())
     assert resolver.known("example.test", "A") is None
     for _ in range(2):

@@ -11,6 +11,7 @@ from mail6m.delivery.trace import received
 from mail6m.settings import Settings
 from mail6m.signing import BodyDigest, Signer
 
+_FOLDS = (b" ", b"\t")
 LONGEST_HEAD = 1 << 21
 """Octets in which the first empty line is looked for."""
 
@@ -73,6 +74,9 @@ class Heading:
         return self._signer.seal_arc(head, digest.digest(), authentication, self._hostname)
 
     def _opened(self, consignment: Consignment, content: bytes) -> _Opened:
+        if content[:1] in _FOLDS and not consignment.ours:
+            # No header at all (RFC 5322, 2.2), but it would go on with the last field of ours.
+            return _Opened(b"", b"\r\n" + content, untouched=False)
         end = head_end(content)
         head = content[:end]
         if not consignment.ours:

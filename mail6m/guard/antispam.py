@@ -1,13 +1,14 @@
 """The antispam: one scanner, asked in time or not at all.
 
 Whatever becomes of the scanner, no message waits longer than the limit, and none is lost: what it
-has not judged is marked "not scanned". One that fails again and again is left alone, and asked
-every few seconds whether it is back; meanwhile nothing waits for it.
+has not judged is marked "not scanned". One that fails again and again, and does not say either that
+it is there, is left alone, and asked every few seconds whether it is back; meanwhile nothing waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, ensureDeferred
@@ -21,12 +22,16 @@ from mail6m.model import Envelope, Scan
 from mail6m.settings import Settings
 
 FAILURES = 3
-"""In a row, after which a scanner is thought to be gone."""
+"""In a row, after which a scanner is asked whether it is still there."""
 INTERVAL = 5.0
 """Seconds between two looks for a scanner that is not there."""
 PATIENCE = 5.0
 """Seconds that it may take to say that it is there."""
 LESSON_PATIENCE = 60.0
+
+
+class _TookTooLong(ScanFailure):
+    """It may answer yet."""
 
 
 class Scanned(NamedTuple):
@@ -57,6 +62,7 @@ class Antispam:
         self._slots = DeferredSemaphore(settings.scans)
         self._asking: set[Deferred[Report]] = set()
         self._was_up = False
+        self._in_doubt = False
         self._look = LoopingCall(self._look_for_one)
         self._look.clock = clock
         self._changed: Callable[[str], Any] = lambda state: None
@@ -101,10 +107,22 @@ class Antispam:
             return Scanned(Scan.MISSED if self.wanted else Scan.NONE)
         if content.size > self._settings.scan_largest:
             return Scanned(Scan.TOO_LARGE)
-        asking = self._slots.run(lambda: ensureDeferred(scanner.scan(envelope, content)))
+        begun = inf
+
+        def ask() -> Deferred[Report]:
+            nonlocal begun
+            begun = self._clock.seconds()
+            return ensureDeferred(scanner.scan(envelope, content))
+
+        limit = self._settings.scan_timeout
+        asking = self._slots.run(ask)
         self._asking.add(asking)
         try:
-            report = await asking.addTimeout(self._settings.scan_timeout, self._clock, _timed_out)
+            report = await asking.addTimeout(limit, self._clock, _timed_out)
+        except _TookTooLong as error:
+            if self._clock.seconds() - begun > limit / 2:  # else it has only waited for its turn
+                self._failed(scanner, str(error))
+            return Scanned(Scan.MISSED)
         except ScanFailure as error:
             self._failed(scanner, str(error))
             return Scanned(Scan.MISSED)
@@ -124,26 +142,36 @@ class Antispam:
 
     def _failed(self, scanner: Scanner, why: str) -> None:
         self._failures += 1
-        if self._failures >= FAILURES and self._scanner is scanner:
+        if self._failures >= FAILURES and self._scanner is scanner and not self._in_doubt:
+            self._in_doubt = True
+            ensureDeferred(self._look_after(scanner, why))
+
+    async def _look_after(self, scanner: Scanner, why: str) -> None:
+        """Is it gone? It may be these messages that it fails at: others need not suffer then."""
+        gone = not await self._answers(scanner)
+        self._in_doubt, self._failures = False, 0
+        if gone and self._scanner is scanner:
             self._scanner = None
             self._tell(f"{scanner.name} does not answer, mail is not scanned: {why}")
             for asking in list(self._asking):  # nobody waits for it any longer
                 asking.cancel()
 
+    async def _answers(self, scanner: Scanner) -> bool:
+        try:
+            await ensureDeferred(scanner.answers()).addTimeout(PATIENCE, self._clock, _timed_out)
+        except ScanFailure as error:
+            self.log.debug("{name}: {why}", name=scanner.name, why=str(error))
+            return False
+        return True
+
     async def _look_for_one(self) -> None:
         if self.up:
             return
         for scanner in self._scanners:
-            try:
-                await ensureDeferred(scanner.answers()).addTimeout(
-                    PATIENCE, self._clock, _timed_out
-                )
-            except ScanFailure as error:
-                self.log.debug("{name}: {why}", name=scanner.name, why=str(error))
-                continue
-            self._scanner, self._failures, self._was_up = scanner, 0, True
-            self._tell(scanner.name)
-            return
+            if await self._answers(scanner):
+                self._scanner, self._failures, self._was_up = scanner, 0, True
+                self._tell(scanner.name)
+                return
 
     def _missing(self) -> str:
         names = ", ".join(scanner.name for scanner in self._scanners)
@@ -159,4 +187,4 @@ class Antispam:
 
 
 def _timed_out(result: Any, seconds: float) -> Any:
-    raise ScanFailure(f"no answer within {seconds:g} s")
+    raise _TookTooLong(f"no answer within {seconds:g} s")

@@ -137,7 +137,9 @@ class Judge:
 
 def _refusal(sender: Authentication, rules: Collection[Rules]) -> Reply | None:
     """Why a message is refused: its author's domain asks for it, and so do all customers."""
-    forged = sender.dmarc == "fail" and sender.dmarc_policy == "reject"
+    # Where several are named as authors, none of them is proved (RFC 7489, 6.6.1).
+    forged = sender.dmarc in ("fail", "permerror") and sender.dmarc_policy == "reject"
     if forged and all(one.refuse_forged for one in rules):
-        return Reply(550, "5.7.1", f"Refused, as {sender.author} asks for by DMARC: not its mail")
+        who = sender.author or "one of its authors' domains"
+        return Reply(550, "5.7.1", f"Refused, as {who} asks for by DMARC: not its mail")
     return None

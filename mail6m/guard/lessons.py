@@ -16,6 +16,9 @@ from mail6m.storage.archive import Archive
 from mail6m.storage.audit import By
 from mail6m.storage.errors import StorageError
 
+MOST_WAITING = 2_000
+"""Lessons; marks are corrected all the same."""
+
 
 class Pupil(Protocol):
     """Who learns (`mail6m.guard.antispam.Antispam`)."""
@@ -40,6 +43,11 @@ class Lessons:
         """Mark messages in the customer's cabinet; those that were marked otherwise before."""
         corrected = await self._archive.mark(by, messages, spam)
         for message in corrected:
+            if len(self._lock.waiting) >= MOST_WAITING:
+                self.log.warn(
+                    "too many lessons wait: the antispam learns nothing of {id}", id=message
+                )
+                continue
             ensureDeferred(self._in_turn(by, message, spam))
         return corrected
 

@@ -84,7 +84,7 @@ def meaning(answer: Answer) -> Meaning:
         return Meaning.NOTHING
     status = _STATUS.match(answer.lines[0])
     if status is None:
-        return Meaning.REFUSED if answer.code in (550, 551, 553) else Meaning.PERHAPS
+        return Meaning.PERHAPS  # "relaying denied", "no bounces here": many things are a bare 550
     match status.groups():
         case "5", "1", detail if detail not in _ABOUT_THE_SENDER:
             return Meaning.REFUSED

@@ -7,7 +7,7 @@ Messages are judged by the worker ``normal`` (or ``proxy``), and taught to the w
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from treq.client import HTTPClient
@@ -30,6 +30,8 @@ CONNECT_PATIENCE = 2.0
 SESSIONS = 20
 """Connections that are kept."""
 _LARGEST_ANSWER = 1 << 20
+_ROOM_FOR_RECIPIENTS = 16_384
+"""Octets of recipients that rspamd is told of."""
 _SPAM = frozenset({"reject", "add header", "rewrite subject", "quarantine"})
 """Its actions that mean spam; ``greylist`` and ``soft reject`` mean that it does not know yet."""
 
@@ -88,12 +90,23 @@ def _told(envelope: Envelope) -> Headers:
     """The envelope, as rspamd is told of it."""
     told: dict[str, list[str]] = {
         "From": [envelope.sender],
-        "Rcpt": [recipient.address for recipient in envelope.recipients],
+        "Rcpt": _some(recipient.address for recipient in envelope.recipients),
         "IP": [envelope.client.address],
         "Helo": [envelope.client.hello],
         "Hostname": [envelope.client.name or "unknown"],
     }
     return Headers({name: values for name, values in told.items() if values != [""]})
+
+
+def _some(addresses: Iterable[str]) -> list[str]:
+    """As many as rspamd takes for certain: of 80 KB of fields it hangs up."""
+    told, room = [], _ROOM_FOR_RECIPIENTS
+    for address in addresses:
+        room -= len(address.encode())
+        if room < 0:
+            break
+        told.append(address)
+    return told
 
 
 def _read(answer: dict[str, Any]) -> Report:

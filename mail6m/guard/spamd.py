@@ -121,6 +121,8 @@ class _Conversation(Protocol):
         piece = next(self._pieces, None)
         if piece is None:
             self.transport.unregisterProducer()
+            # It reads line by line: of a last line without an end it would wait for the rest.
+            self.transport.loseWriteConnection()
         else:
             self.transport.write(piece)
 

@@ -18,10 +18,13 @@ from mail6m.guard.authentication.dkim import (
     domain,
     find_key,
     read_tags,
+    selector,
     signed,
 )
 from mail6m.resolver import DnsFailure
 
+MOST_KEYS = 10
+"""Different keys of the seals that are looked up: each is a question to somebody else's server."""
 _RELAXED = b"relaxed/relaxed"
 
 
@@ -47,8 +50,8 @@ def validate(message: Signable, answers: Answers, now: float) -> Chain:
         seals = [read_tags(one.seal) for one in chain]
         _check_statuses(seals)
         last = domain(seals[-1])
-        _check_keys_known(chain, seals, answers)
-        _check_message(chain[-1].message, message, answers, now)
+        _check_message(chain[-1].message, message, answers, now)  # one key, before all the others
+        _check_keys_known(seals, answers)
         for place in range(number, 0, -1):
             _check_seal(chain[:place], seals[place - 1], message, answers)
     except (ChainError, Failed) as failed:
@@ -73,11 +76,14 @@ def _check_statuses(seals: Sequence[Tags]) -> None:
             raise Failed("fail", f"seal {place} says that it is not whole")
 
 
-def _check_keys_known(chain: Sequence[ArcSet], seals: Sequence[Tags], answers: Answers) -> None:
+def _check_keys_known(seals: Sequence[Tags], answers: Answers) -> None:
     """Ask for all keys at once, not for one after the other. Raises `Missing`, `Failed`."""
     questions: set[tuple[str, str]] = set()
-    for tags in [read_tags(chain[-1].message), *seals]:
+    for tags in seals:
         check_origin(tags)
+    if len({(selector(tags), domain(tags)) for tags in seals}) > MOST_KEYS:
+        raise Failed("fail", "too many keys")
+    for tags in seals:
         try:
             find_key(tags, answers)
         except Missing as missing:

@@ -153,8 +153,19 @@ class Authenticator:
 _SpfKey = tuple[str, str, str]
 
 
+_UNKNOWN: dict[str, Any] = {
+    "spf": spf.Spf("temperror", ""),
+    "dkim": [],
+    "arc": arc.Chain(""),
+    "policy": dmarc.Found("", result="temperror"),
+}
+"""What is said of a method that has failed."""
+
+
 class _Examination:
     """One message's evaluation, which can be interrupted: what has been found out stays."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -183,6 +194,9 @@ class _Examination:
                     self._found[name] = step()
                 except Missing as missing:
                     questions |= missing.questions
+                except Exception:  # noqa: BLE001 - the other methods have something to say
+                    self.log.failure("{method} could not be evaluated", method=name)
+                    self._found[name] = _UNKNOWN[name]
         if questions:
             raise Missing(*questions)
         return self._sum_up(**self._found)

@@ -24,6 +24,8 @@ from mail6m.resolver import DnsFailure
 
 LONGEST_FROM = 8_192
 """Octets of a From field that are read."""
+MOST_AUTHORS = 5
+"""Authors that are asked about, of a message that has more than one."""
 LONGEST_RECORD = 4_096
 _POLICIES = ("none", "quarantine", "reject")
 _VERSION = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
@@ -64,10 +66,13 @@ class Found(NamedTuple):
 
 def find_policy(message: Signable, answers: Answers) -> Found:
     """Read From, and find the record that holds for it (6.6.1, 6.6.3). Raises `Missing`."""
-    authors = author_domains(message.named(b"from"))
-    if len(authors) != 1:
-        why = "several domains in From" if authors else "From names no domain"
-        return Found("", result="permerror", why=why)
+    fields = message.named(b"from")
+    authors = author_domains(fields)
+    if not authors:
+        return Found("", result="permerror", why="From names no domain")
+    if len(authors) > 1 or len(fields) > 1:
+        policy = strictest(sorted(authors)[:MOST_AUTHORS], answers)
+        return Found("", policy, result="permerror", why="several authors in From")
     [author] = authors
     try:
         return Found(author, *discover(author, answers))
@@ -78,8 +83,9 @@ def find_policy(message: Signable, answers: Answers) -> Found:
 def evaluate(found: Found, spf: Spf, signatures: Sequence[Signature]) -> Dmarc:
     """Judge the author's domain (6.6.2)."""
     author, policy = found.author, found.policy
-    if policy is None:
-        return Dmarc(found.result or "none", "", author, found.why)
+    if policy is None or found.result:
+        asked = policy.domain if policy is not None else ""
+        return Dmarc(found.result or "none", asked, author, found.why)
     asked = policy.below if found.inherited else policy.domain
     by_spf, by_dkim = policy.strict_spf, policy.strict_dkim
     results = [spf.result] if aligned(spf.domain, author, strict=by_spf) else []
@@ -91,6 +97,20 @@ def evaluate(found: Found, spf: Spf, signatures: Sequence[Signature]) -> Dmarc:
     return Dmarc("fail", asked, author)
 
 
+def strictest(authors: Sequence[str], answers: Answers) -> Policy | None:
+    """Of several authors' policies the one that asks for most (6.6.1). Raises `Missing`."""
+    found = []
+    for author in authors:
+        try:
+            policy, inherited = discover(author, answers)
+        except DnsFailure:
+            continue
+        if policy is not None:
+            found.append(policy.below if inherited else policy.domain)
+    asked = max(found, key=_POLICIES.index, default="")
+    return Policy(asked, asked, False, False) if asked else None
+
+
 def aligned(domain: str, author: str, *, strict: bool) -> bool:
     """Whether they are one's (3.1): the same, or of the same organisation."""
     if domain == author:
@@ -99,10 +119,9 @@ def aligned(domain: str, author: str, *, strict: bool) -> bool:
 
 
 def author_domains(fields: Sequence[bytes]) -> frozenset[str]:
-    """The domains in From, canonical; empty if they cannot be read, or there are several From."""
-    if len(fields) != 1 or len(fields[0]) > LONGEST_FROM:
-        return frozenset()
-    return _domains(relaxed_field(fields[0])[5:])
+    """The domains in From, canonical; empty if they cannot be read."""
+    read = [field for field in fields[:MOST_AUTHORS] if len(field) <= LONGEST_FROM]
+    return frozenset().union(*(_domains(relaxed_field(field)[5:]) for field in read))
 
 
 def _domains(value: bytes) -> frozenset[str]:

@@ -49,9 +49,9 @@ def evaluate(envelope: Envelope, answers: Answers) -> Spf:
     if not _FULLY_QUALIFIED.fullmatch(domain):
         return Spf("none", "", hello)
     sender = f"postmaster@{domain}" if hello else envelope.sender
-    query = cast(Any, _Query)(client.address, sender, client.hello)
-    query.answers = answers
     try:
+        query = cast(Any, _Query)(client.address, sender, client.hello)
+        query.answers = answers
         return Spf(query.check()[0], domain, hello)
     except Missing:
         raise
