@@ -267,6 +267,23 @@ def test_readers_do_not_mark(at: Console, house: House) -> None:
     assert marks(at, house)[0] == (None, False)
 
 
+def test_lessons_are_bounded(at: Console, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who marks without end is not taught without end; the marks are made."""
+    monkeypatch.setattr("mail6m.guard.lessons.MOST_WAITING", 1)
+    pupil, directory = Pupil(), Directory(
+        the_reactor(), None, Customers(at.archive._pool), Keyring(MASTER), "", None
+    )  # fmt: skip
+    taught = Lessons(at.archive, Reader(at.archive, directory), pupil, 1_000_000)
+    run(lambda: taught.correct(by(house.number), house.messages[:5], True))
+    assert [mark for mark, _ in marks(at, house)] == [True] * 5
+    at.pupil, kept = pupil, at.pupil
+    try:
+        lessons(at, 2)
+    finally:
+        at.pupil = kept
+    assert len(pupil.learnt) == 2
+
+
 class Stubborn(Pupil):
     """Fails, and then learns."""
 
