@@ -253,7 +253,7 @@ def test_nothing_chosen(at: Console, house: House, browser: Browser) -> None:
     for button in ("spam", "legitimes"):
         assert press(browser, button, house) == "/meuble"
         assert "Cochez d'abord" in browser.get("/meuble").text
-    assert at.pupil.learnt == []
+    assert marks(at, house) == [(None, False)] * 5
 
 
 def test_readers_do_not_mark(at: Console, house: House) -> None:
