@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import product
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from mail6m.directory import Directory
@@ -267,20 +268,36 @@ def test_readers_do_not_mark(at: Console, house: House) -> None:
     assert marks(at, house)[0] == (None, False)
 
 
+class Slow(Pupil):
+    """Thinks about the first lesson until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thinks: Deferred[None] = Deferred()
+
+    async def learn(self, content: AsyncIterator[bytes], spam: bool) -> None:
+        """Think, and learn."""
+        if not self.thinks.called:
+            await self.thinks
+        await super().learn(content, spam)
+
+
 def test_lessons_are_bounded(at: Console, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who marks without end is not taught without end; the marks are made."""
     monkeypatch.setattr("mail6m.guard.lessons.MOST_WAITING", 1)
-    pupil, directory = Pupil(), Directory(
+    pupil = Slow()
+    directory = Directory(
         the_reactor(), None, Customers(at.archive._pool), Keyring(MASTER), "", None
-    )  # fmt: skip
+    )
     taught = Lessons(at.archive, Reader(at.archive, directory), pupil, 1_000_000)
     run(lambda: taught.correct(by(house.number), house.messages[:5], True))
     assert [mark for mark, _ in marks(at, house)] == [True] * 5
-    at.pupil, kept = pupil, at.pupil
-    try:
-        lessons(at, 2)
-    finally:
-        at.pupil = kept
+
+    async def go_on() -> None:
+        pupil.thinks.callback(None)
+        await taught._lock.acquire()  # behind the one that waits
+
+    run(go_on)
     assert len(pupil.learnt) == 2
 
 
