@@ -318,6 +318,21 @@ def test_a_scanner_that_fails_is_left_alone(scene: Scene) -> None:
     assert scene.states[-1].endswith("mail is not scanned: broken")
 
 
+def test_our_own_mail_does_not_wait_for_one_that_is_gone(scene: Scene) -> None:
+    """It is marked at once, by the lists that are in memory, as it would be otherwise."""
+    scene.lists[1], scene.lists[2] = Rules(), Rules(frozenset({"cargo.com"}))
+    scene.scanner.there = False
+    fail(scene, FAILURES)
+    for asked in (2, 2):  # the rules of the second customer are asked for once
+        came = scene.judged("anne@cargo.com", 1, 2, client="127.0.0.1")
+        assert came[0].judgements == {
+            1: Judgement(Scan.MISSED),
+            2: Judgement(Scan.SPARED, spam=False),
+        }
+        assert scene.lists.asked == asked
+    assert scene.scans[-2:] == [Scan.MISSED] * 2
+
+
 def test_messages_that_it_fails_at_cost_nobody_else(scene: Scene) -> None:
     """It fails at some in a row, and says that it is there: others under way are scanned."""
     waiting = scene.judged()

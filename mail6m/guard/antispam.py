@@ -95,6 +95,10 @@ class Antispam:
         if self._look.running:
             self._look.stop()
 
+    def missed(self) -> None:
+        """A message goes without, since no scanner answers."""
+        self._scanned(Scan.MISSED)
+
     async def scan(self, envelope: Envelope, content: Content) -> Scanned:
         """Have a message judged, within the limit."""
         scanned = await self._scan(envelope, content)

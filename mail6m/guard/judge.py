@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Coroutine
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
 
 from mail6m.content import Content
@@ -23,6 +23,8 @@ from mail6m.storage.whitelist import Rules
 
 _NOBODY = Authentication()
 _UNASKED = Scanned(Scan.NONE)
+_SPARED = Judgement(Scan.SPARED, spam=False)
+_MISSED = Judgement(Scan.MISSED)
 
 
 class Authenticator(Protocol):
@@ -56,13 +58,31 @@ class Judge:
 
         Does not fail.
         """
-        if not self._antispam.wanted and not self._authenticates(envelope.client):
-            return None
+        if not self._authenticates(envelope.client):
+            if not self._antispam.wanted:
+                return None
+            if not self._antispam.up and (judged := self._missed(envelope, customers)) is not None:
+                return succeed(judged)
         judging = ensureDeferred(self._judge(envelope, content, customers))
         return judging.addErrback(self._failed, customers)
 
     def _authenticates(self, client: Client) -> bool:
         return self._authenticator is not None and self._authenticator.applies(client)
+
+    def _missed(self, envelope: Envelope, customers: Collection[int]) -> Judged | None:
+        """As `_judge` would have it of our own machines' mail while no scanner answers, at once.
+
+        None if not all rules are in memory.
+        """
+        domain, judgements = domain_of(envelope.sender), {}
+        for customer in customers:
+            rules = self._rules.known(customer)
+            if rules is None:
+                return None
+            judgements[customer] = _SPARED if rules.entry(domain) else _MISSED
+        if _MISSED in judgements.values():
+            self._antispam.missed()
+        return Judged(judgements)
 
     def _failed(self, failure: Any, customers: Collection[int]) -> Judged:
         if not failure.check(Unavailable):  # then it is not taken in either, and that is told

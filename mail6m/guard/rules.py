@@ -23,10 +23,15 @@ class RuleBook:
         self._known.clear()
         self._changes += 1
 
+    def known(self, customer: int) -> Rules | None:
+        """A customer's rules, if they are in memory."""
+        rules, until = self._known.get(customer, (None, 0.0))
+        return rules if until >= self._clock.seconds() else None
+
     async def of(self, customer: int) -> Rules:
         """A customer's rules. Raises `Unavailable`."""
-        rules, until = self._known.get(customer, (None, 0.0))
-        if rules is None or until < self._clock.seconds():
+        rules = self.known(customer)
+        if rules is None:
             changes = self._changes
             rules = await self._whitelist.rules(customer)
             if changes == self._changes:  # else this may be how it was before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from mail6m.model import UNJUDGED, Authentication, Judgement, Scan, Signature
@@ -13,6 +14,12 @@ def encode(judgement: Judgement) -> str:
     """A judgement without its verdict, which has a column of its own; empty if it says nothing."""
     if judgement is UNJUDGED or judgement == UNJUDGED:
         return ""
+    if judgement.symbols or judgement.authentication != UNJUDGED.authentication:
+        return _encode(judgement)
+    return _encode_again(judgement)
+
+
+def _encode(judgement: Judgement) -> str:
     told = _told(judgement, UNJUDGED)
     told.pop("spam", None)
     if "authentication" in told:
@@ -20,6 +27,10 @@ def encode(judgement: Judgement) -> str:
         told["authentication"] = _told(authentication, UNJUDGED.authentication)
     # jsonb has no room for NUL, however it is written.
     return text(json.dumps(told, ensure_ascii=False).replace("\\u0000", "\ufffd"))
+
+
+_encode_again = lru_cache(maxsize=64)(_encode)
+"""Of those that say little there are few."""
 
 
 def _told(values: Any, others: Any) -> dict[str, Any]:
