@@ -240,10 +240,17 @@ class Plan(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
-    """What an account of the console may do: a reader cannot delete, reissue or change settings."""
+    """What an account of the console may do. Those after the first two are the house's own."""
 
     ADMINISTRATOR = "administrator"
     READER = "reader"
+    """Cannot delete, reissue or change settings."""
+    OPERATOR = "operator"
+    """Runs Mail6M."""
+    BOOKKEEPER = "bookkeeper"
+    """Looks at all that operators see, and does what is about money."""
+    OBSERVER = "observer"
+    """Looks, and does nothing."""
 
 
 class Act(enum.StrEnum):

@@ -203,7 +203,7 @@ def test_whatever_is_typed(at: Console, route: Route) -> None:
     def look(form: list[tuple[str, str]]) -> None:
         answer = ask(form)
         if "mail6m-session" not in browser.cookies or answer.status == 403:  # it has ended
-            browser.enter(at, house.admin, complete=route.access is not Access.HALFWAY)
+            browser.enter_for(at, route, house)
             browser.any_token()
             answer = ask(form)
         assert answer.status < 500, form
@@ -329,7 +329,7 @@ def test_nothing_secret_is_logged_on_any_route(at: Console) -> None:
     with logged() as lines:
         for route in [parameters.values[0] for parameters in walk()]:
             browser = at.browser()
-            browser.enter(at, house.admin, complete=route.access is not Access.HALFWAY)
+            browser.enter_for(at, route, house)
             sample = sample_of(route, house)
             path = path_of(route, sample)
             for form in (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mail6m.model import Role
 from mail6m.web.console import PAGES
 from mail6m.web.routes import Access, Route
 from tests.console_client import (
@@ -22,13 +23,16 @@ from tests.console_client import (
     listening,
     named,
     new_house,
+    new_operator,
     path_of,
     sample_of,
     sent,
     walk,
 )
 
-ACTS = "POST"
+ACTS_OF = (Access.ADMINISTRATOR, Access.BOOKKEEPER, Access.OPERATOR)
+OF_CUSTOMERS = walk(Access.READER) + walk(Access.ADMINISTRATOR)
+OF_HOUSE = walk(Access.OBSERVER) + walk(Access.BOOKKEEPER) + walk(Access.OPERATOR)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +88,13 @@ def test_no_sample_is_left_over() -> None:
 def test_samples_are_real(at: Console, route: Route) -> None:
     """The house's own administrator may do all of it: it is who asks that the others fail for."""
     house, browser = new_house(at), at.browser()
-    browser.enter(at, house.admin)
+    browser.enter(at, new_operator(at) if route.access.of_house else house.admin)
     browser.any_token()
     before = dump(at)
     page = send(browser, route, house)
     sample = sample_of(route, house)
     assert page.status == sample.own if sample.own is not None else page.status in (200, 303)
-    if route.csrf and route.access is Access.ADMINISTRATOR and not sample.idle:
+    if route.csrf and route.access in ACTS_OF and not sample.idle:
         assert dump(at) != before, "the sample does not do what the act is for"
 
 
@@ -129,7 +133,7 @@ def test_a_reader(at: Console, ours: House, route: Route) -> None:
 
 
 @pytest.mark.parametrize(
-    "route", walk(Access.READER) + walk(Access.ADMINISTRATOR) + walk(Access.HALFWAY)
+    "route", OF_CUSTOMERS + OF_HOUSE + walk(Access.ACCOUNT) + walk(Access.HALFWAY)
 )
 def test_somebody_who_has_not_signed_in(at: Console, ours: House, route: Route) -> None:
     """Is led to the sign-in, and from there on to the page; sees nothing, and changes nothing."""
@@ -145,7 +149,7 @@ def test_somebody_who_has_not_signed_in(at: Console, ours: House, route: Route) 
         assert "suite=%2F" in page.location
 
 
-@pytest.mark.parametrize("route", walk(Access.READER) + walk(Access.ADMINISTRATOR))
+@pytest.mark.parametrize("route", OF_CUSTOMERS + OF_HOUSE + walk(Access.ACCOUNT))
 def test_a_password_without_the_second_factor(at: Console, ours: House, route: Route) -> None:
     """Opens nothing."""
     browser = at.browser()
@@ -160,6 +164,64 @@ def test_a_password_without_the_second_factor(at: Console, ours: House, route: R
         else browser.get(path, sent(sample))
     )
     assert (page.status, page.location, page.body) == (303, "/connexion/code", b"")
+    assert dump(at) == before
+
+
+@pytest.mark.parametrize("route", OF_HOUSE)
+@pytest.mark.parametrize("account", ["admin", "reader"])
+def test_a_customer_on_operators_pages(
+    at: Console, ours: House, route: Route, account: str
+) -> None:
+    """Finds nothing, and is not told that there is something."""
+    browser = at.browser()
+    browser.enter(at, getattr(ours, account))
+    browser.any_token()
+    before = dump(at)
+    assert send(browser, route, ours).status == 404
+    assert dump(at) == before
+
+
+@pytest.mark.parametrize("route", OF_CUSTOMERS)
+def test_an_operator_on_customers_pages(at: Console, ours: House, route: Route) -> None:
+    """Has none of them, and is led to those for operators."""
+    browser = at.browser()
+    browser.enter(at, new_operator(at))
+    browser.any_token()
+    before = dump(at)
+    page = send(browser, route, ours)
+    expected = (404, "") if route.csrf else (303, "/exploitation")
+    assert (page.status, page.location) == expected
+    assert dump(at) == before
+
+
+@pytest.mark.parametrize("route", OF_HOUSE)
+def test_an_operator_without_a_second_factor(at: Console, ours: House, route: Route) -> None:
+    """Is asked to turn it on first, and sees nothing before."""
+    browser = at.browser()
+    browser.enter(at, new_operator(at, factor=False))
+    browser.any_token()
+    assert send(browser, route, ours).location == "/securite"
+    assert "activez-le d'abord" in browser.get("/securite").text
+
+
+@pytest.mark.parametrize(
+    ("role", "route"),
+    [
+        pytest.param(role, *one.values, id=f"{role}-{one.id}")
+        for role, walked in (
+            (Role.OBSERVER, walk(Access.BOOKKEEPER) + walk(Access.OPERATOR)),
+            (Role.BOOKKEEPER, walk(Access.OPERATOR)),
+        )
+        for one in walked
+    ],
+)
+def test_an_operator_of_another_role(at: Console, ours: House, role: Role, route: Route) -> None:
+    """Is told that this is for others, and has changed nothing."""
+    browser = at.browser()
+    browser.enter(at, new_operator(at, role))
+    browser.any_token()
+    before = dump(at)
+    assert send(browser, route, ours).status == 403
     assert dump(at) == before
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from mail6m.access.signin import totp_owner
+from mail6m.model import HOUSE
 from mail6m.seal import Keyring
 from mail6m.web.routes import Access, Route, act, page
 from mail6m.web.visit import Answer, Plain, Redirect, Visit, is_inside
@@ -29,6 +30,7 @@ from tests.console_client import (
     dump,
     listening,
     new_house,
+    new_operator,
     path_of,
     sample_of,
     sent,
@@ -101,7 +103,7 @@ def house(at: Console) -> House:
 
 def halfway(route: Route, browser: Browser, at: Console, house: House) -> Browser:
     """The browser, with a session that the route lets in."""
-    browser.enter(at, house.admin, complete=route.access is not Access.HALFWAY)
+    browser.enter_for(at, route, house)
     browser.any_token()
     return browser
 
@@ -190,15 +192,19 @@ def _routes() -> list[Route]:
 
 
 def test_pages_change_nothing(at: Console, house: House) -> None:
-    """Looked at as often as one likes, by GET or by HEAD, as an administrator or halfway in."""
-    for complete in (True, False):
+    """Looked at as often as one likes, by GET or by HEAD, by whom they are for, or halfway in."""
+    for account, complete in (
+        (house.admin, True),
+        (house.admin, False),
+        (new_operator(at), True),
+    ):
         browser = at.browser()
-        browser.enter(at, house.admin, complete=complete)
+        browser.enter(at, account, complete=complete)
         browser.get("/recherche?subject=sujet")
         before = dump(at)
         for route in _routes():
             sample = sample_of(route, house)
-            if not route.csrf:
+            if not route.csrf and route.access.of_house == (account[0] == HOUSE):
                 shown = browser.get(path_of(route, sample), sent(sample))
                 assert shown.status < 400 or shown.status == 403
                 assert dump(at) == before, f"{route.rule} changes something"
@@ -445,7 +451,7 @@ def test_headers_of_every_answer(at: Console, house: House, secure: bool, dsn: s
     """Of every route to everybody, and of whatever is not a route."""
     with listening(dsn, more_pages=[Mirror()], proxies=["127.0.0.1"]) as console:
         proto = "https" if secure else "http"
-        for role in (None, house.reader, house.admin):
+        for role in (None, house.reader, house.admin, new_operator(at)):
             browser = console.browser(X_Forwarded_Proto=proto)
             if role is not None:
                 browser.enter(console, role)

@@ -14,11 +14,13 @@ FLOORS = [
     {"model", "mail6m"},
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
     | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
-    | {"delivery.schedule", "delivery.bounce"},
+    | {"delivery.schedule", "delivery.bounce"}
+    | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
+    | {"billing"}
     | {"published"},
     {"web"},
     {"options", "foundation"},

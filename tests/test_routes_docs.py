@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from mail6m.web.console import PAGES
-from mail6m.web.menu import MENU
-from mail6m.web.routes import Route, routes_of
+from mail6m.web.menu import MENU, OPERATORS_MENU
+from mail6m.web.routes import Access, Route, routes_of
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "console-routes.md"
 ROUTES = [route for pages in PAGES for route, _ in routes_of(pages)]
@@ -68,10 +68,11 @@ def test_what_changes_something_asks_for_its_token() -> None:
 def test_the_menu_leads_to_pages() -> None:
     """Each line of the menu is a page, for those who see the line."""
     pages = {route.rule: route for route in ROUTES if route.method == "GET"}
-    for entry in MENU:
+    for entry in (*MENU, *OPERATORS_MENU):
         assert entry.path in pages, f"the menu leads to {entry.path}, where there is nothing"
-        administrators = pages[entry.path].access.value == "administrators"
-        assert entry.administrators == administrators, entry.path
+        assert entry.administrators == (pages[entry.path].access is Access.ADMINISTRATOR)
+    shared = {Access.ACCOUNT, Access.OBSERVER}
+    assert {pages[entry.path].access for entry in OPERATORS_MENU} <= shared
 
 
 if __name__ == "__main__":

@@ -17,14 +17,24 @@ WITH new AS (
     RETURNING customer_id
 ), preferences AS (
     INSERT INTO preferences (customer_id, email) VALUES (%(customer)s, %(email)s)
+), contract AS (
+    INSERT INTO contract (customer_id, started_on)
+    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date)
+), contract_plan AS (
+    INSERT INTO contract_plan (customer_id, since, plan, capacity)
+    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date, %(plan)s, %(capacity)s)
 )
 INSERT INTO account (customer_id, email, password_hash)
 SELECT customer_id, %(email)s, %(password_hash)s FROM new
 RETURNING customer_id"""
 
 _ADD_HOUSE = """
-INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)
-VALUES (%s, 'Mail6M', 'dedicated', 9223372036854775807, %s) ON CONFLICT DO NOTHING
+WITH house AS (
+    INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)
+    VALUES (%s, 'Mail6M', 'dedicated', 9223372036854775807, %s) ON CONFLICT DO NOTHING
+    RETURNING customer_id
+)
+INSERT INTO preferences (customer_id) SELECT customer_id FROM house
 RETURNING customer_id"""
 
 _LIST = """

@@ -55,6 +55,7 @@ from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
+from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -76,6 +77,7 @@ PAGES: tuple[type, ...] = (
     PreferencesPages,
     LeavingPages,
     ActivityPages,
+    OverviewPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -177,5 +179,6 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
+        OverviewPages(),
     ]
     return guard, pages

@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -22,10 +22,12 @@ from twisted.logger import Logger
 from werkzeug.datastructures import MultiDict
 
 from mail6m.access.signin import new_token, token_hash
+from mail6m.model import Role
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.sessions import Sessions
 from mail6m.turn import Round, Turn
 from mail6m.web.download import send
+from mail6m.web.menu import HOME, N_
 from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
 from mail6m.web.site import fields
@@ -51,6 +53,18 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+SECOND_FACTOR = "/securite"
+"""Where an account gets one."""
+_SECOND_FACTOR_FIRST = N_("L'exploitation demande un second facteur : activez-le d'abord.")
+_ROLES: Mapping[Access, Container[Role]] = {
+    Access.READER: {Role.ADMINISTRATOR, Role.READER},
+    Access.ADMINISTRATOR: {Role.ADMINISTRATOR},
+    Access.OBSERVER: {Role.OPERATOR, Role.BOOKKEEPER, Role.OBSERVER},
+    Access.BOOKKEEPER: {Role.OPERATOR, Role.BOOKKEEPER},
+    Access.OPERATOR: {Role.OPERATOR},
+}
+"""Who may, of those whose routes they are."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -233,12 +247,24 @@ class Guard:
         if identity is None:
             return _to_sign_in(route, visit)
         if route.access is Access.HALFWAY:
-            return None if not identity.complete else Redirect("/meuble")
+            return None if not identity.complete else Redirect(visit.home)
         if not identity.complete:
             return Redirect("/connexion/code")
-        if route.access is Access.ADMINISTRATOR and not visit.administrator:
+        if route.access is Access.ACCOUNT:
+            return None
+        if route.access.of_house != visit.operates:
+            return self._elsewhere(route, visit)
+        if visit.operates and not identity.two_factors:
+            return Redirect(SECOND_FACTOR, visit._(_SECOND_FACTOR_FIRST))
+        if identity.role not in _ROLES[route.access]:
             return Html("forbidden.html", status=403)
         return None
+
+    def _elsewhere(self, route: Route, visit: Visit) -> Answer:
+        """Customers do not learn what there is for operators; operators have no cabinet."""
+        if route.access.of_house or route.csrf:
+            raise NotFound
+        return Redirect(visit.home)
 
     def _is_meant(self, request: Any, visit: Visit) -> bool:
         """Whether a form of ours was sent by this visitor, and by no other site for it."""
@@ -301,7 +327,7 @@ def _body(request: Any, status: int, kind: str, body: bytes) -> bytes:
 
 def _to_sign_in(route: Route, visit: Visit) -> Redirect:
     """After it, on to the page that was asked for; never to what changes something."""
-    if route.method != "GET" or visit.path in ("/", "/meuble"):
+    if route.method != "GET" or visit.path in ("/", HOME):
         return Redirect("/connexion")
     return Redirect("/connexion?" + urlencode({"suite": visit.path}))
 

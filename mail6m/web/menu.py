@@ -19,6 +19,11 @@ class Entry(NamedTuple):
     """Shown to administrators only."""
 
 
+HOME = "/meuble"
+OPERATORS_HOME = "/exploitation"
+"""Where who has signed in begins."""
+
+
 def N_(message: str) -> str:
     """Mark a text for translation where it stands; it is translated where it is shown."""
     return message
@@ -35,5 +40,10 @@ MENU = (
     Entry("/preferences", N_("Préférences"), "preferences", 1),
     Entry("/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/activite", N_("Activité"), "activity", 2, administrators=True),
+    Entry("/securite", N_("Sécurité"), "security", 2),
+)
+
+OPERATORS_MENU = (
+    Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
@@ -16,12 +17,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
-from mail6m.web.menu import MENU, N_
+from mail6m.web.menu import MENU, N_, OPERATORS_MENU, Entry
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 from mail6m.zones import zone_of
 
-_MENU = [list(lines) for _, lines in groupby(MENU, key=lambda line: line.group)]
+
+def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
+    return [list(lines) for _, lines in groupby(menu, key=lambda line: line.group)]
+
+
+_MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
@@ -50,7 +56,8 @@ class Renderer:
     def page(self, visit: Visit, answer: Html) -> bytes:
         """A page as it is sent."""
         template = self._environments[visit.language].get_template(answer.template)
-        return template.render(visit=visit, menu=_MENU, **answer.values).encode()
+        menu = _OPERATORS_MENU if visit.operates else _MENU
+        return template.render(visit=visit, menu=menu, **answer.values).encode()
 
     def letter(self, name: str, language: str, **values: Any) -> Letter:
         """A letter: its template's first line is the subject, and its paragraphs are the rest.

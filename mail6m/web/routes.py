@@ -20,8 +20,17 @@ class Access(enum.Enum):
 
     PUBLIC = "everybody"
     HALFWAY = "who has given the password, and owes the second factor"
-    READER = "every account"
-    ADMINISTRATOR = "administrators"
+    ACCOUNT = "every account, operators' too"
+    READER = "every customer's account"
+    ADMINISTRATOR = "customers' administrators"
+    OBSERVER = "operators of every role"
+    BOOKKEEPER = "operators and bookkeepers"
+    OPERATOR = "operators"
+
+    @property
+    def of_house(self) -> bool:
+        """Whether it is for those who run Mail6M, and for nobody else."""
+        return self in (Access.OBSERVER, Access.BOOKKEEPER, Access.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)

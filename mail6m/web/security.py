@@ -52,12 +52,12 @@ class SecurityPages:
         self._accounts = accounts
         self._sessions = sessions
 
-    @page("/securite")
+    @page("/securite", Access.ACCOUNT)
     async def show(self, visit: Visit) -> Answer:
         """Sécurité: password, second factor, open sessions."""
         return await self._page(visit, ChangeForm())
 
-    @act("/securite/mot-de-passe", Access.READER)
+    @act("/securite/mot-de-passe", Access.ACCOUNT)
     async def change_password(self, visit: Visit) -> Answer:
         """Change the password; all other sessions are closed."""
         identity, form = visit.identity, ChangeForm(visit.form, visit.identity.email)
@@ -71,7 +71,7 @@ class SecurityPages:
         say = visit._("Votre mot de passe est changé. Vos autres sessions sont fermées.")
         return Redirect("/securite", say, session=token)
 
-    @act("/securite/activer", Access.READER)
+    @act("/securite/activer", Access.ACCOUNT)
     async def offer(self, visit: Visit) -> Answer:
         """Begin to turn the second factor on: a secret is made."""
         if visit.identity.two_factors:
@@ -79,12 +79,12 @@ class SecurityPages:
         await self._security.offer(visit.identity)
         return Redirect("/securite/code")
 
-    @page("/securite/code")
+    @page("/securite/code", Access.ACCOUNT)
     async def factor_form(self, visit: Visit) -> Answer:
         """The secret for the telephone, as a QR code, and the form for its first code."""
         return await self._factor(visit, FactorForm())
 
-    @act("/securite/code", Access.READER)
+    @act("/securite/code", Access.ACCOUNT)
     async def turn_on(self, visit: Visit) -> Answer:
         """Turn the second factor on; its recovery codes are shown this once."""
         form = FactorForm(visit.form)
@@ -99,12 +99,12 @@ class SecurityPages:
             return await self._factor(visit, form, blame(form, error))
         return Html("recovery_codes.html", {"codes": codes, "fresh": True})
 
-    @page("/securite/codes-de-secours")
+    @page("/securite/codes-de-secours", Access.ACCOUNT)
     async def codes_form(self, visit: Visit) -> Answer:
         """Whether new recovery codes are wanted."""
         return _codes(visit, PasswordForm())
 
-    @act("/securite/codes-de-secours", Access.READER)
+    @act("/securite/codes-de-secours", Access.ACCOUNT)
     async def renew_codes(self, visit: Visit) -> Answer:
         """Make new recovery codes, which are shown this once."""
         form = PasswordForm(visit.form)
@@ -120,12 +120,12 @@ class SecurityPages:
             return _codes(visit, form, blame(form, error))
         return Html("recovery_codes.html", {"codes": codes, "fresh": False})
 
-    @page("/securite/desactiver")
+    @page("/securite/desactiver", Access.ACCOUNT)
     async def off_form(self, visit: Visit) -> Answer:
         """Whether the second factor is really to be turned off."""
         return _off(visit, FactorForm())
 
-    @act("/securite/desactiver", Access.READER)
+    @act("/securite/desactiver", Access.ACCOUNT)
     async def turn_off(self, visit: Visit) -> Answer:
         """Turn the second factor off."""
         form = FactorForm(visit.form)
@@ -138,7 +138,7 @@ class SecurityPages:
             return _off(visit, form, blame(form, error))
         return Redirect("/securite", visit._("La validation en deux étapes est désactivée."))
 
-    @act("/securite/sessions/fermer", Access.READER)
+    @act("/securite/sessions/fermer", Access.ACCOUNT)
     async def close(self, visit: Visit) -> Answer:
         """Close one of the account's sessions."""
         number = visit.form.get("session", "")
@@ -151,7 +151,7 @@ class SecurityPages:
             return Redirect("/connexion", session="")
         return Redirect("/securite", visit._("La session est fermée."))
 
-    @act("/securite/sessions/fermer-les-autres", Access.READER)
+    @act("/securite/sessions/fermer-les-autres", Access.ACCOUNT)
     async def close_others(self, visit: Visit) -> Answer:
         """Close all of the account's sessions but this one."""
         identity = visit.identity

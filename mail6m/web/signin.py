@@ -42,13 +42,13 @@ class SignInPages:
     @page("/", Access.PUBLIC)
     async def root(self, visit: Visit) -> Answer:
         """On to the cabinet, or to signing in."""
-        return Redirect("/meuble" if visit.signed_in else "/connexion")
+        return Redirect(visit.home if visit.signed_in else "/connexion")
 
     @page("/connexion", Access.PUBLIC)
     async def form(self, visit: Visit) -> Answer:
         """The form to sign in with."""
         if visit.signed_in:
-            return Redirect("/meuble")
+            return Redirect(visit.home)
         return _form(visit, SignInForm(), visit.query.get("suite", ""))
 
     @act("/connexion", Access.PUBLIC)

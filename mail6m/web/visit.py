@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from mail6m.model import Role
+from mail6m.model import HOUSE, Role
 from mail6m.storage.audit import By
 from mail6m.storage.sessions import Identity
+from mail6m.web.menu import HOME, OPERATORS_HOME
 from mail6m.zones import zone_of
 
 
@@ -150,6 +151,16 @@ class Visit:
     def administrator(self) -> bool:
         """Whether it may change something."""
         return self.signed_in and self.identity.role == Role.ADMINISTRATOR
+
+    @property
+    def operates(self) -> bool:
+        """Whether it is one of those who run Mail6M."""
+        return self.signed_in and self.identity.customer == HOUSE
+
+    @property
+    def home(self) -> str:
+        """The page that it begins with, once it has signed in."""
+        return OPERATORS_HOME if self.operates else HOME
 
     @property
     def zone(self) -> ZoneInfo:

@@ -37,7 +37,7 @@ TWO_VIEWS = [(390, "light"), (1280, "dark")]
 def console_routes() -> list[Route]:
     """Every route of every group of pages in ``mail6m.web``."""
     found = {}
-    for module in pkgutil.iter_modules(mail6m.web.__path__, "mail6m.web."):
+    for module in pkgutil.walk_packages(mail6m.web.__path__, "mail6m.web."):
         for _, pages in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             for route, _ in routes_of(pages):
                 found[route.method, route.rule] = route
@@ -328,10 +328,11 @@ SCENES = [
 ]  # fmt: skip
 """Pages that are reached by their address alone, and look the same to all, need no scene."""
 
+_BY_DEFAULT = {Access.PUBLIC: "nobody"}
 _SHOWN = {scene.rule for scene in SCENES}
 SCENES += [
-    Scene(rule.strip("/").replace("/", "-"), rule, "nobody" if route.access is Access.PUBLIC
-          else "administrator", at(rule))
+    Scene(rule.strip("/").replace("/", "-"), rule, _BY_DEFAULT.get(route.access, "operator" if
+          route.access.of_house else "administrator"), at(rule))
     for rule, route in PAGES.items()
     if rule not in _SHOWN and rule != "/" and "<" not in rule
 ]  # fmt: skip
@@ -377,6 +378,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "wary": open_window(hall.wary.email),
             "wary english": open_window(hall.wary.email, locale="en-GB"),
             "waiting reader": open_window(stage.reader(waiting)),
+            "operator": open_window(stage.operator()),
+            "operator english": open_window(stage.operator(), locale="en-GB"),
         }
         for name in ("patient", "hoarder", "hoarder english"):
             hall.windows[name].page.add_init_script(_PATIENT)

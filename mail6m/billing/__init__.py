@@ -1,0 +1,1 @@
+"""The business: prices, contracts, months due, invoices and payments."""
