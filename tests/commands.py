@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.turned import TurnedClock
+
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["mail6m.cli", __name__])
 
@@ -25,14 +27,16 @@ _PROCESSES.set_forkserver_preload(["mail6m.cli", __name__])
 class Running:
     """``mail6m WORDS`` in a process of its own; at the end of its context it has ended."""
 
-    def __init__(self, words: Sequence[str], stdin: bytes = b"") -> None:
+    def __init__(
+        self, words: Sequence[str], stdin: bytes = b"", clock: TurnedClock | None = None
+    ) -> None:
         self._words = list(words)
         self._folder = tempfile.TemporaryDirectory(prefix="mail6m-command-")
         self._files = [Path(self._folder.name, name) for name in ("in", "out", "err")]
         self._files[0].write_bytes(stdin)
         for file in self._files[1:]:
             file.touch()
-        self._process = _PROCESSES.Process(target=_main, args=(self._words, self._files))
+        self._process = _PROCESSES.Process(target=_main, args=(self._words, self._files, clock))
         self._process.start()
 
     def __enter__(self) -> Self:
@@ -69,7 +73,7 @@ class Running:
         return subprocess.CompletedProcess(["mail6m", *self._words], status or 0, out, err)
 
 
-def _main(words: list[str], files: list[Path]) -> None:
+def _main(words: list[str], files: list[Path], clock: TurnedClock | None) -> None:
     """In the new process: the command, with files for its standard streams."""
     for number, file in enumerate(files):
         os.dup2(os.open(file, os.O_RDWR), number)
@@ -77,6 +81,8 @@ def _main(words: list[str], files: list[Path]) -> None:
     _forget_reactor()
     from mail6m.cli import main
 
+    if clock is not None:
+        clock.install()
     main(words)
 
 

@@ -30,6 +30,7 @@ import pytest
 
 from mail6m.storage.embedded import Embedded
 from tests.commands import Running
+from tests.turned import TurnedClock
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
@@ -116,8 +117,12 @@ class Server:
     As a context manager it starts on entry, and leaves no process behind on exit.
     """
 
-    def __init__(self, place: Path, *options: str) -> None:
-        """Keep everything in ``place``; ``options`` go to the server as they are."""
+    def __init__(self, place: Path, *options: str, clock: TurnedClock | None = None) -> None:
+        """Keep everything in ``place``; ``options`` go to the server as they are.
+
+        With a ``clock`` it and its commands go by that.
+        """
+        self._clock = clock
         self.data = place / "data"
         self.log = place / "server.log"
         self.smtp_port, self.web_port = free_ports(2)
@@ -152,7 +157,8 @@ class Server:
             subprocess.run(["cp", "-a", _cluster(), self.data], check=True)
         endpoints = (f"tcp:{port}:interface={LOOPBACK}" for port in (self.smtp_port, self.web_port))
         smtp, web = endpoints
-        command = [sys.executable, "-m", "twisted", "--log-format=text", "mail6m"]
+        turned = ["tests.turned", str(self._clock.file)] if self._clock else ["twisted"]
+        command = [sys.executable, "-m", *turned, "--log-format=text", "mail6m"]
         command += ["--data", str(self.data), "--hostname", "mail6m.test", "--scanner", "none"]
         command += ["--smtp", smtp, "--web", web, *self._options]
         with self.log.open("ab") as log:
@@ -326,7 +332,7 @@ class Server:
 
     def running(self, *words: str, stdin: str = "") -> Running:
         """``mail6m WORDS``, under way."""
-        return Running(["--data", str(self.data), *words], stdin.encode())
+        return Running(["--data", str(self.data), *words], stdin.encode(), self._clock)
 
     def error(self, text: str) -> HarnessError:
         """An error to raise, with the end of the server's log, and of its PostgreSQL's."""
