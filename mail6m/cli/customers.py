@@ -14,7 +14,6 @@ from mail6m.cli.command import CommandLine, Wrong, operator
 from mail6m.cli.output import time_or_none, time_text
 from mail6m.foundation import Foundation
 from mail6m.model import Customer, Plan
-from mail6m.shelves.closing import DAYS
 from mail6m.storage.closings import Closing
 from mail6m.storage.errors import Refused
 
@@ -34,7 +33,7 @@ def declare(line: CommandLine) -> None:
     one = noun.verb("close", customer_close)
     one.add_argument("number", type=number, metavar="N")
     one.add_argument(
-        "--days", type=days, default=DAYS, metavar="N", help="until then it can be withdrawn"
+        "--days", type=days, metavar="N", help="and not at the month's end, a week at least"
     )
     noun.verb("keep", customer_keep).add_argument("number", type=number, metavar="N")
     noun.verb("certificate", customer_certificate).add_argument("number", type=number, metavar="N")
@@ -113,6 +112,7 @@ def _closing(closing: Closing) -> dict[str, Any]:
         "company": closing.company,
         "asked_at": time_text(closing.asked_at),
         "asked_by": closing.asked_by,
+        "ended_on": closing.ended_on.isoformat() if closing.ended_on else None,
         "due_at": time_text(closing.due_at),
         "closed_at": time_or_none(closing.closed_at),
         "key_destroyed_at": time_or_none(closing.key_destroyed_at),
