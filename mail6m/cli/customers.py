@@ -9,7 +9,7 @@ from typing import Any
 import argon2
 
 from mail6m.cli import exports
-from mail6m.cli.arguments import address, days, nonempty, number, positive
+from mail6m.cli.arguments import address, cents, day, days, nonempty, number, positive
 from mail6m.cli.command import CommandLine, Wrong, operator
 from mail6m.cli.output import time_or_none, time_text
 from mail6m.foundation import Foundation
@@ -26,9 +26,15 @@ def declare(line: CommandLine) -> None:
     one.add_argument("--email", required=True, type=address)
     one.add_argument("--plan", choices=[plan.value for plan in Plan], default="tiroir")
     one.add_argument("--capacity", type=positive, metavar="BYTES", help="of a dedicated cabinet")
+    one.add_argument("--monthly", type=cents, metavar="CENTS", help="its price")
     one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
     noun.verb("list", customer_list)
     noun.verb("show", customer_show).add_argument("number", type=number, metavar="N")
+    one = noun.verb("agree", customer_agree)
+    one.add_argument("number", type=number, metavar="N")
+    one.add_argument("--capacity", type=positive, required=True, metavar="BYTES")
+    one.add_argument("--monthly", type=cents, required=True, metavar="CENTS")
+    one.add_argument("--since", type=day, metavar="DATE", help="the first of a month [the next]")
     exports.declare(noun)
     one = noun.verb("close", customer_close)
     one.add_argument("number", type=number, metavar="N")
@@ -47,6 +53,8 @@ async def customer_add(foundation: Foundation, options: argparse.Namespace) -> d
         if len(password) < 8:
             raise Wrong("the password must have 8 characters at least")
         password_hash = argon2.PasswordHasher().hash(password)
+    if options.monthly is not None and options.capacity is None:
+        raise Wrong("--monthly is the price of a dedicated cabinet, which has a --capacity")
     plan = Plan(options.plan)
     new = await foundation.customers.next_number()
     await foundation.customers.add(
@@ -57,6 +65,7 @@ async def customer_add(foundation: Foundation, options: argparse.Namespace) -> d
         capacity=options.capacity or plan.capacity,
         wrapped_key=foundation.keyring.new_wrapped_key(new),
         password_hash=password_hash,
+        monthly=options.monthly,
     )
     return {"customer": new}
 
@@ -69,6 +78,14 @@ async def customer_list(foundation: Foundation, options: argparse.Namespace) -> 
 async def customer_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """One customer."""
     return _customer(await foundation.customers.get(options.number))
+
+
+async def customer_agree(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A customer gets a dedicated cabinet, at a price that has been agreed on."""
+    since = await foundation.agreements.agree(
+        operator(options.number), options.capacity, options.monthly, options.since
+    )
+    return {"customer": options.number, "since": since.isoformat()}
 
 
 async def customer_close(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
