@@ -5,7 +5,7 @@ Months are calendar months, and days those of Paris, where the seller is (decisi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -112,6 +112,27 @@ def lines_due(contract: Contract, tariffs: Tariffs, first: date, last: date) -> 
     return months + [_disc(disc, tariffs.at(disc.on)) for disc in discs if first <= disc.on <= last]
 
 
+def bills(
+    contract: Contract, tariffs: Tariffs, invoiced: Mapping[date, Sequence[Line]], before: date
+) -> Iterator[tuple[date, list[Line]]]:
+    """Quarters that are over and have no invoice, and what is to stand on theirs.
+
+    What an earlier one has left out is on the next: free months of a quarter in which nothing was
+    due, and what came to be known too late.
+    """
+    known = {_item(line) for lines in invoiced.values() for line in lines}
+    quarter = quarter_of(contract.started_on)
+    while quarter < before:
+        if quarter not in invoiced:
+            last = next_quarter(quarter) - _DAY
+            due = lines_due(contract, tariffs, month_of(contract.started_on), last)
+            lines = [line for line in due if _item(line) not in known]
+            if sum(line.gross for line in lines):
+                known |= {_item(line) for line in lines}
+                yield quarter, lines
+        quarter = next_quarter(quarter)
+
+
 def _months_begun(contract: Contract, last: date) -> Iterator[date]:
     month = month_of(contract.started_on)
     while month <= min(last, contract.ended_on or last):
@@ -139,3 +160,8 @@ def _price(had: Had, tariff: Tariff) -> int:
 
 def _disc(disc: Sent, tariff: Tariff) -> Line:
     return Line(LineKind.DISC, disc.on, "", disc.serial, tariff.disc, tariff.vat)
+
+
+def _item(line: Line) -> tuple[LineKind, str]:
+    """What is never invoiced twice."""
+    return line.kind, line.object if line.kind is LineKind.DISC else line.day.isoformat()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from twisted.logger import Logger
 
-from mail6m.billing.invoice import Draft, Invoice, Kind, Line, LineKind, Seller, with_nets
+from mail6m.billing.invoice import Draft, Invoice, Kind, Seller, with_nets
 from mail6m.billing.months import (
-    Contract,
     NoPrice,
-    lines_due,
-    month_of,
-    next_quarter,
+    bills,
     paris_day,
     quarter_of,
 )
@@ -132,7 +129,7 @@ class Invoicing:
     async def _open(self, customer: int, tariffs: Tariffs, before: date) -> bool:
         contract = await self._contracts.get(customer)
         invoiced = await self._invoices.invoiced(customer)
-        return any(lines for _, lines in _bills(contract, tariffs, invoiced, before))
+        return any(lines for _, lines in bills(contract, tariffs, invoiced, before))
 
     async def _try(self, customer: int, terms: _Terms, done: Round) -> None:
         try:
@@ -150,7 +147,7 @@ class Invoicing:
     async def _issue_for(self, customer: int, terms: _Terms, done: Round) -> None:
         contract = await self._contracts.get(customer)
         invoiced = await self._invoices.invoiced(customer)
-        for quarter, lines in _bills(contract, terms.tariffs, invoiced, terms.before):
+        for quarter, lines in bills(contract, terms.tariffs, invoiced, terms.before):
             draft = Draft(
                 customer,
                 Kind.INVOICE,
@@ -178,29 +175,3 @@ class Invoicing:
                 self.log.error(
                     "the invoices of {count} customers wait: {why}", count=count, why=why
                 )
-
-
-def _bills(
-    contract: Contract, tariffs: Tariffs, invoiced: dict[date, list[Line]], before: date
-) -> Iterator[tuple[date, list[Line]]]:
-    """Quarters that are over and have no invoice, and what is to stand on theirs.
-
-    What an earlier one has left out is on the next: free months of a quarter in which nothing was
-    due, and what came to be known too late.
-    """
-    known = {_item(line) for lines in invoiced.values() for line in lines}
-    quarter = quarter_of(contract.started_on)
-    while quarter < before:
-        if quarter not in invoiced:
-            last = next_quarter(quarter) - _DAY
-            due = lines_due(contract, tariffs, month_of(contract.started_on), last)
-            lines = [line for line in due if _item(line) not in known]
-            if sum(line.gross for line in lines):
-                known |= {_item(line) for line in lines}
-                yield quarter, lines
-        quarter = next_quarter(quarter)
-
-
-def _item(line: Line) -> tuple[LineKind, str]:
-    """What is never invoiced twice."""
-    return line.kind, line.object if line.kind is LineKind.DISC else line.day.isoformat()
