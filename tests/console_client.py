@@ -183,7 +183,7 @@ def listening(
             "exporter": Exporter(
                 Exports(pool), blocking, directory, PreferencesTable(pool), deferToThread, reactor
             ),
-            "ending": Ending(Closings(pool)),
+            "ending": Ending(Closings(pool), lambda: datetime.now(UTC)),
             "lessons": Lessons(archive, Reader(archive, directory), pupil, 2_000_000),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",

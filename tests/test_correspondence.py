@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -165,7 +165,7 @@ def test_a_disc_that_is_on_its_way_is_told(office: Office) -> None:
     assert "cliquez sur" in letter.text
     assert office.letters(90) == []
     customer = run(lambda: office.discs.get(serial)).customer
-    assert run(lambda: office.discs.ship(by(customer), serial))
+    assert run(lambda: office.discs.ship(by(customer), serial, date(2026, 4, 1)))
     assert len(office.letters(91)) == 1  # it was sent again
 
 

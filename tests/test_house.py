@@ -15,7 +15,8 @@ FLOORS = [
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
     | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
-    | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"},
+    | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
+    | {"billing.reference", "billing.identifiers", "billing.sellers"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

@@ -11,11 +11,13 @@ from mail6m.cli import (
     customers,
     discs,
     domains,
+    invoices,
     messages,
     queue,
     shelves,
     signing,
     status,
+    tariffs,
     tls,
 )
 from mail6m.cli.command import CommandLine
@@ -31,6 +33,8 @@ _NOUNS = (
     discs,
     signing,
     tls,
+    invoices,
+    tariffs,
     status,
 )
 

@@ -35,6 +35,7 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -137,7 +138,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     )
     whitelist = Whitelist(parts.pool)
     reissue = Reissue(parts.directory, parts.deliveries)
-    plans = Plans(parts.pool)
+    plans, contracts = Plans(parts.pool), Contracts(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
@@ -175,7 +176,10 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ),
         WhitelistPages(whitelist),
         PreferencesPages(
-            PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
+            PreferencesTable(parts.pool),
+            plans,
+            PlanChanges(plans, contracts, parts.clock),
+            renderer.words,
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
