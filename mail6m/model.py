@@ -309,6 +309,11 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    INVOICE_ISSUED = "invoice issued"
+    CREDIT_ISSUED = "credit note issued"
+    PRICE_AGREED = "price agreed"
+    TARIFF_SET = "tariff set"
+    SELLER_SET = "seller set"
 
 
 class StsMode(enum.StrEnum):
