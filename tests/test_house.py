@@ -16,7 +16,7 @@ FLOORS = [
     | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
-    | {"billing.reference"},
+    | {"billing.reference", "billing.statement", "billing.matching"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

@@ -58,11 +58,13 @@ class Matching:
     """Looks for invoices in what is written on transfers."""
 
     def __init__(self, invoices: Iterable[Payable]) -> None:
-        self._by_reference: dict[str, Payable] = {}
-        self._by_digits: dict[str, Payable] = {}
-        for invoice in invoices:
-            self._by_reference[_bare(invoice.reference)] = invoice
-            self._by_digits[invoice.number.replace("-", "")] = invoice
+        self._by_reference: dict[str, str] = {}
+        self._by_digits: dict[str, str] = {}
+        self._balances: dict[str, int] = {}
+        for number, reference, balance in invoices:
+            self._by_reference[_bare(reference)] = number
+            self._by_digits[number.replace("-", "")] = number
+            self._balances[number] = balance
 
     def of(self, entry: Entry) -> Match:
         """What an entry is for.
@@ -74,7 +76,7 @@ class Matching:
         named = by_reference or self._numbers(entry.text)
         if not named:
             return Match(Verdict.UNKNOWN, {})
-        balances = {invoice.number: invoice.balance for invoice in named}
+        balances = {number: self._balances[number] for number in named}
         if sum(balances.values()) == entry.amount and min(balances.values()) > 0:
             return Match(Verdict.MATCHED, balances)
         if len(balances) > 1:
@@ -84,30 +86,35 @@ class Matching:
             return Match(Verdict.PART, {number: entry.amount})
         return Match(Verdict.OTHER_AMOUNT, {number: 0})
 
-    def _references(self, text: str) -> list[Payable]:
+    def paid(self, match: Match) -> None:
+        """What is certain of an entry is paid: of two that name an invoice, the second finds it."""
+        for number, share in match.shares.items():
+            self._balances[number] -= share
+
+    def _references(self, text: str) -> list[str]:
         """Of invoices, in whichever case and spaces; at each place the longest one."""
         bare = _bare(text)
-        found = {}
+        found: dict[str, None] = {}
         for match in re.finditer("(?=RF[0-9]{2})", bare):
             for length in range(_LONGEST, _SHORTEST - 1, -1):
                 reference = bare[match.start() : match.start() + length]
                 if reference in self._by_reference:
-                    found[reference] = self._by_reference[reference]
+                    found[self._by_reference[reference]] = None
                     break
-        return list(found.values())
+        return list(found)
 
-    def _numbers(self, text: str) -> list[Payable]:
+    def _numbers(self, text: str) -> list[str]:
         """Invoices' numbers, whole, however they are spaced; what is written as a date is one."""
         groups = [match.span() for match in re.finditer("[0-9]+", text)]
-        found = {}
+        found: dict[str, None] = {}
         for first in range(len(groups)):
             digits, lengths = "", []
             for start, end in _together(text, groups[first:]):
                 digits += text[start:end]
                 lengths.append(end - start)
                 if digits in self._by_digits and lengths != [4, 2, 2]:
-                    found[digits] = self._by_digits[digits]
-        return list(found.values())
+                    found[self._by_digits[digits]] = None
+        return list(found)
 
 
 def _together(text: str, groups: Sequence[tuple[int, int]]) -> Iterable[tuple[int, int]]:
