@@ -14,6 +14,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
+from mail6m.billing.payments import Bookkeeping
+from mail6m.billing.reminders import InvoiceLetters
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import cancel
@@ -51,7 +53,10 @@ from mail6m.storage.domains import Domains
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.ledger import Ledger
 from mail6m.storage.migrate import migrate
+from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -153,6 +158,9 @@ class Foundation:
             deferToThread,
             self.reactor,
         )
+        self.invoices = Invoices(self.console_pool)
+        self.payments = Payments(self.console_pool)
+        self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
         self.closings = Closings(self.console_pool)
         self.ending = Ending(self.closings)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
@@ -218,6 +226,9 @@ class Foundation:
         correspondences = (
             Correspondence(self.discs, preferences, accounts, notices, now),
             ClosingLetters(self.closings, notices),
+            InvoiceLetters(
+                Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now
+            ),
         )
         plans = PlanChanges(Plans(self.pool), now)
         return Sweep(plans, self.overflow, self.disc_life, self.ending, correspondences)

@@ -87,8 +87,10 @@ class Checkout:
         """
         standing = await self._invoices.get(by.customer, number)
         base = self._console_url()
-        if standing.balance <= 0 or standing.invoice.kind is Kind.CREDIT or not base:
+        if standing.balance <= 0 or standing.invoice.kind is Kind.CREDIT:
             raise Refused(f"nothing is to be paid of {number}")
+        if not base:
+            raise Away("nobody has said where the console is (--console-url)")
         before = await self._orders.captured(by.customer, number)
         here = f"{base}/factures/{number}"
         terms = Terms(

@@ -23,6 +23,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
 from mail6m.billing.money import plain
+from mail6m.settings import Settings, SettingsError
 
 PATIENCE = 20.0
 """Seconds for an answer."""
@@ -270,6 +271,19 @@ class PayPal:
 
         await collect(response, take)
         return response.code, b"".join(pieces) or b"{}"
+
+
+def configured(reactor: IReactorTime, agent: IAgent, settings: Settings) -> PayPal | None:
+    """Who asks PayPal, if customers may pay by it. Raises `SettingsError`."""
+    file = settings.paypal_secret_file
+    if settings.paypal_client_id is None or settings.paypal_webhook_id is None or file is None:
+        return None
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"--paypal-secret-file {file}: {error}") from error
+    client_id, webhook_id = settings.paypal_client_id, settings.paypal_webhook_id
+    return PayPal(reactor, agent, settings.paypal_api, client_id, secret, webhook_id)
 
 
 def cents_of(money: Any) -> int | None:

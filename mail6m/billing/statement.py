@@ -49,11 +49,14 @@ class Fault(enum.StrEnum):
 class NoStatement(ValueError):
     """It cannot be read; nothing of it has been."""
 
-    def __init__(self, fault: Fault, where: str = "") -> None:
-        super().__init__(f"{fault}: {where}" if where else str(fault))
+    def __init__(self, fault: Fault, found: str = "", line: int = 0) -> None:
+        where = ": ".join(part for part in (f"line {line}" if line else "", found) if part)
+        super().__init__(f"{fault} ({where})" if where else str(fault))
         self.fault = fault
-        self.where = where
-        """The line, or what stands there."""
+        self.found = found
+        """What stands there."""
+        self.line = line
+        """Of a CSV; 0: it is none, or all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +258,7 @@ def _csv(text: str) -> Iterator[_Raw]:
                 yield from _entries(lines, columns)
                 return
         except csv.Error as error:
-            raise NoStatement(Fault.NO_COLUMNS, f"line {lines.line_num}: {error}") from error
+            raise NoStatement(Fault.NO_COLUMNS, str(error), lines.line_num) from error
     raise NoStatement(Fault.NO_COLUMNS)
 
 
@@ -283,7 +286,7 @@ def _first(named: Sequence[str], wanted: Iterable[str]) -> int | None:
 
 def _entries(lines: Iterator[list[str]], columns: _Columns) -> Iterator[_Raw]:
     for line in lines:
-        where = f"line {getattr(lines, 'line_num', 0)}"
+        number: int = getattr(lines, "line_num", 0)
 
         def cell(at: int | None, line: list[str] = line) -> str:
             return line[at].strip() if at is not None and at < len(line) else ""
@@ -291,17 +294,17 @@ def _entries(lines: Iterator[list[str]], columns: _Columns) -> Iterator[_Raw]:
         day, amount = cell(columns.day), cell(columns.amount)
         if not day or not amount or fold(day).startswith(_NO_ENTRY):
             continue
-        booked_on, cents = _day(day, where), _cents(amount, where)
+        booked_on, cents = _day(day, number), _cents(amount, number)
         if cents <= 0:
             continue
         currency = cell(columns.currency)
         if currency.lower() not in _EUROS:
-            raise NoStatement(Fault.CURRENCY, f"{where}: {currency[:10]}")
+            raise NoStatement(Fault.CURRENCY, currency[:10], number)
         name, text = (_clean(" ".join(map(cell, some))) for some in (columns.names, columns.texts))
         yield _Raw("", booked_on, cents, name, text, "")
 
 
-def _cents(text: str, where: str) -> int:
+def _cents(text: str, line: int) -> int:
     """``1 234,56``, ``1.234,56 €``, ``+120,5``: cents. What may be read in two ways is not."""
     bare = re.sub(r"[\s\u00a0\u202f'€]|EUR$", "", text)
     sign = -1 if bare.startswith(("-", "\u2212")) or re.fullmatch(r"\(.*\)", bare) else 1
@@ -310,22 +313,22 @@ def _cents(text: str, where: str) -> int:
         r"([0-9]{1,3}(?:\.[0-9]{3})+),([0-9]{2})|([0-9]{1,3}(?:,[0-9]{3})+)\.([0-9]{2})", bare
     )
     if match is None:
-        raise NoStatement(Fault.AMOUNT, f"{where}: {text[:30]}")
+        raise NoStatement(Fault.AMOUNT, text[:30], line)
     whole, *parts = [group for group in match.groups() if group is not None]
-    return sign * _bounded(re.sub(r"[.,]", "", whole), "".join(parts), f"{where}: {text[:30]}")
+    return sign * _bounded(re.sub(r"[.,]", "", whole), "".join(parts), text, line)
 
 
 # Both
 
 
-def _bounded(whole: str, part: str, where: str) -> int:
+def _bounded(whole: str, part: str, text: str, line: int = 0) -> int:
     cents = int(whole) * 100 + int(part.ljust(2, "0") or "0")
     if cents > MOST_CENTS:
-        raise NoStatement(Fault.AMOUNT, where[:60])
+        raise NoStatement(Fault.AMOUNT, text[:30], line)
     return cents
 
 
-def _day(text: str, where: str = "") -> date:
+def _day(text: str, line: int = 0) -> date:
     """``2026-12-01`` or ``01/12/2026``, ``01/12/26``."""
     if match := re.fullmatch(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", text):
         year, month, day = match.groups()
@@ -333,11 +336,11 @@ def _day(text: str, where: str = "") -> date:
         day, month, year = match.groups()
         year = year.rjust(4, "0").replace("00", "20", 1) if len(year) == 2 else year
     else:
-        raise NoStatement(Fault.DATE, f"{where}: {text[:30]}".removeprefix(": "))
+        raise NoStatement(Fault.DATE, text[:30], line)
     try:
         return date(int(year), int(month), int(day))
     except ValueError as error:
-        raise NoStatement(Fault.DATE, f"{where}: {text[:30]}".removeprefix(": ")) from error
+        raise NoStatement(Fault.DATE, text[:30], line) from error
 
 
 def _clean(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 from mail6m.dialogue.address import AddressError, canonical, canonical_domain
@@ -103,3 +103,11 @@ def moment(value: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{value!r} is not a time as in RFC 3339") from error
     return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
+
+
+def day(value: str) -> date:
+    """A day (RFC 3339): ``2026-04-01``."""
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a day, like 2026-04-01") from error

@@ -36,6 +36,9 @@ $$;
 CREATE TRIGGER payment_stands BEFORE UPDATE OR DELETE ON payment
     FOR EACH ROW EXECUTE FUNCTION payment_stands();
 
+-- When the last of the letters was sent: so that no two reminders follow each other too closely.
+ALTER TABLE invoice_told ADD COLUMN told_at timestamptz;
+
 -- What customers pay by PayPal, from the button to the capture.
 CREATE TABLE paypal_order (
     customer_id integer NOT NULL,
