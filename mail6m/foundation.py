@@ -18,6 +18,8 @@ from mail6m.billing.agreements import Agreements
 from mail6m.billing.credits import CreditNotes
 from mail6m.billing.documents import Documents
 from mail6m.billing.quarters import Invoicing
+from mail6m.billing.payments import Bookkeeping
+from mail6m.billing.reminders import InvoiceLetters
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import cancel
@@ -58,7 +60,9 @@ from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
 from mail6m.storage.invoices import Invoices
+from mail6m.storage.ledger import Ledger
 from mail6m.storage.migrate import migrate
+from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -161,6 +165,9 @@ class Foundation:
             deferToThread,
             self.reactor,
         )
+        self.invoices = Invoices(self.console_pool)
+        self.payments = Payments(self.console_pool)
+        self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
         self.closings = Closings(self.console_pool)
         self.ending = Ending(self.closings, now)
         self.tariffs, self.sellers = TariffTable(self.console_pool), SellerTable(self.console_pool)
@@ -232,6 +239,9 @@ class Foundation:
         correspondences = (
             Correspondence(self.discs, preferences, accounts, notices, now),
             ClosingLetters(self.closings, notices),
+            InvoiceLetters(
+                Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now
+            ),
         )
         plans = PlanChanges(Plans(self.pool), self.contracts, now)
         return Sweep(

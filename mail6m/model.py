@@ -314,6 +314,11 @@ class Act(enum.StrEnum):
     PRICE_AGREED = "price agreed"
     TARIFF_SET = "tariff set"
     SELLER_SET = "seller set"
+    PAYMENT_RECORDED = "payment recorded"
+    PAYMENT_TAKEN_BACK = "payment taken back"
+    PAYMENT_ASKED = "payment by PayPal begun"
+    ENTRY_PUT_ASIDE = "statement entry put aside"
+    ENTRY_TAKEN_UP = "statement entry taken up"
 
 
 class StsMode(enum.StrEnum):

@@ -30,7 +30,8 @@ _LISTS = {
 }
 """Settings that may be given several times, and what each of their values is."""
 _CONSOLE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
-_PATHS = {"data", "tls_cert", "tls_key", "tls_ca", "rspamd_password_file", "signing_key"}
+_PATHS = {"data", "tls_cert", "tls_key", "tls_ca", "rspamd_password_file", "signing_key",
+          "paypal_secret_file"}  # fmt: skip
 _HELP = {
     "data": "Keys, embedded database, disc images: all state that is not in an external database.",
     "database": "embedded: starts a private PostgreSQL under --data; or a libpq URL.",
@@ -46,6 +47,10 @@ _HELP = {
     "signing_key": "PEM key that signs our own mail (DKIM) and seals relayed mail (ARC).",
     "signing_domain": "The domain that signs; without it, the hostname.",
     "signing_selector": "Its key is published as SELECTOR._domainkey.DOMAIN.",
+    "paypal_client_id": "Who we are to PayPal; with it, customers may pay by it.",
+    "paypal_secret_file": "The secret that goes with it, in a file.",
+    "paypal_webhook_id": "Of the webhook by which PayPal tells of payments.",
+    "paypal_api": "Where PayPal's interface is.",
     "disc_capacity": "Bytes of a disc's image, its file system included.",
 }
 
@@ -215,9 +220,21 @@ def check(settings: Settings) -> Settings:
         signing_name(settings)
     if settings.console_url is not None and not _CONSOLE_URL.fullmatch(settings.console_url):
         raise SettingsError(f"--console-url {settings.console_url}: https://NAME is needed")
+    _check_paypal(settings)
     if not settings.hostname.isascii() or any(c.isspace() for c in settings.hostname):
         raise SettingsError(f"--hostname {settings.hostname}: an ASCII host name is needed")
     return settings
+
+
+def _check_paypal(settings: Settings) -> None:
+    given = (settings.paypal_client_id, settings.paypal_secret_file, settings.paypal_webhook_id)
+    if any(given) and not all(given):
+        together = "--paypal-client-id, --paypal-secret-file and --paypal-webhook-id"
+        raise SettingsError(f"{together} go together: one of them is missing")
+    api = settings.paypal_api
+    local = re.fullmatch(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?/?", api)
+    if local is None and not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]+)?/?", api):
+        raise SettingsError(f"--paypal-api {api}: https://NAME is needed")
 
 
 def _check_networks(settings: Settings) -> None:

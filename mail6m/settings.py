@@ -76,6 +76,14 @@ class Settings:
     """The domain that signs; without it, the hostname."""
     signing_selector: str = "mail6m"
     """Its key is published as SELECTOR._domainkey.DOMAIN."""
+    paypal_client_id: str | None = None
+    """Who we are to PayPal; with the next two, customers may pay by it."""
+    paypal_secret_file: Path | None = None
+    """The secret that goes with it, in a file."""
+    paypal_webhook_id: str | None = None
+    """Of the webhook that PayPal tells of payments."""
+    paypal_api: str = "https://api-m.paypal.com"
+    """Where PayPal's interface is."""
     disc_capacity: int = DISC_CAPACITY
     """How large a disc's image may be, its file system included; commands go by the server's."""
 

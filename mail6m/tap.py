@@ -24,6 +24,8 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent
 
 from mail6m import __version__
+from mail6m.billing.checkout import Checkout
+from mail6m.billing.paypal import configured
 from mail6m.certificates import Certificates
 from mail6m.content import Budget
 from mail6m.delivery.conversation import Caller
@@ -63,6 +65,9 @@ from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import StorageError
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.payments import Payments
+from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sts import StsTable
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
@@ -195,6 +200,7 @@ class Mail6M(Service):
         self._sweep = foundation.sweep(own_mail, self._console_url)
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
+        self._checkout = self._paypal()
         policies = Policies(reactor, Domains(foundation.console_pool), settings.mx_names)
         web = Web(
             journal.registry,
@@ -202,6 +208,7 @@ class Mail6M(Service):
             self._measure,
             policies.served,
             *self._console(own_mail),
+            self._checkout.notified if self._checkout is not None else None,
         )
         await self._antispam.start(self._antispam_is)
         await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
@@ -238,6 +245,15 @@ class Mail6M(Service):
             settings.max_unknown_recipients,
             settings.internal,
         )
+
+    def _paypal(self) -> Checkout | None:
+        reactor, pool = self._reactor, self._foundation.console_pool
+        agent = Agent(reactor, WebTrust(), connectTimeout=self.settings.connect_timeout)
+        paypal = configured(reactor, agent, self.settings)
+        if paypal is None:
+            return None
+        payments, invoices = Payments(pool), Invoices(pool)
+        return Checkout(paypal, PayPalOrders(pool), payments, invoices, self._console_url, now)
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
@@ -278,6 +294,7 @@ class Mail6M(Service):
                 trusted_proxies=[ip_network(network) for network in settings.trusted_proxy],
                 session_idle=settings.session_idle,
                 session_lifetime=settings.session_lifetime,
+                checkout=self._checkout,
             )
         )
 

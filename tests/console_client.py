@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache, partial
 from html import unescape
 from ipaddress import ip_network
@@ -28,6 +28,10 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
+from mail6m.billing.checkout import Checkout
+from mail6m.billing.invoice import Draft, Kind, LineKind, Party, with_nets
+from mail6m.billing.invoice import Line as InvoiceLine
+from mail6m.billing.paypal import Order, Terms
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
@@ -45,6 +49,7 @@ from mail6m.shelves.exports import Exporter
 from mail6m.shelves.indexer import Indexer
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
+from mail6m.storage.audit import By
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
@@ -53,6 +58,9 @@ from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
 from mail6m.storage.exports import Exports
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.payments import Payments
+from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
@@ -60,6 +68,7 @@ from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route, routes_of
+from tests.billed import SELLER
 from tests.carried import trusted
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
@@ -105,6 +114,33 @@ class Pupil:
         self.learnt.append((b"".join([piece async for piece in content]), spam))
 
 
+class Cashier:
+    """Who takes payments by PayPal (as `mail6m.billing.paypal.PayPal`); nobody agrees to any."""
+
+    site = "https://www.paypal.test"
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+
+    async def create(self, request_id: str, terms: Terms) -> Order:
+        """An order that waits for its payer."""
+        order_id = f"ORDER{next(_numbers)}"
+        approve = f"{self.site}/checkoutnow?token={order_id}"
+        self.orders[order_id] = Order(
+            order_id, "PAYER_ACTION_REQUIRED", terms.custom, terms.amount, (), approve
+        )
+        return self.orders[order_id]
+
+    async def order(self, order_id: str) -> Order:
+        """As it stands; one that is in the database alone waits, too."""
+        waiting = Order(order_id, "PAYER_ACTION_REQUIRED", "", None, (), "")
+        return self.orders.get(order_id, waiting)
+
+    async def verifies(self, fields: Any, event: bytes) -> bool:
+        """Nothing is PayPal's."""
+        return False
+
+
 @dataclass
 class Console:
     """A console that listens on a loopback port."""
@@ -143,6 +179,7 @@ def listening(
     proxies: Sequence[str] = (),
     more_pages: Sequence[object] = (),
     resolver: Any = None,
+    cashier: Any = None,
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
 ) -> Iterator[Console]:
@@ -196,6 +233,14 @@ def listening(
             "trusted_proxies": [ip_network(proxy) for proxy in proxies],
             "session_idle": idle,
             "session_lifetime": lifetime,
+            "checkout": Checkout(
+                cashier or Cashier(),
+                PayPalOrders(pool),
+                Payments(pool),
+                Invoices(pool),
+                lambda: "https://console.mail6m.test",
+                lambda: datetime.now(UTC),
+            ),
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
@@ -210,6 +255,7 @@ def listening(
                 policies.served,
                 guard,
                 [*pages, *more_pages],
+                available["checkout"].notified,
             )
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
@@ -361,8 +407,9 @@ class Browser:
     def any_token(self) -> str:
         """A token that holds for every form of this browser's now."""
         page = self.get("/connexion")
-        if page.status == 303:  # it has a session
-            self.get(page.location)
+        for _ in range(2):  # it has a session; and an operator may have to turn on the factor
+            if page.status == 303:
+                page = self.get(page.location)
         return self.token
 
     def sign_in(self, email: str, password: str = PASSWORD, then: str = "") -> Page:
@@ -437,6 +484,14 @@ class House:
     """The serial number of one that is on its way."""
     file: str
     """The name of one of all its mail, of which there is none."""
+    invoice: str
+    """The number of one that is to be paid."""
+    payment: int
+    """Of a part of it."""
+    entry: str
+    """Of a statement, which waits; and one that was put aside is called ``…-aside``."""
+    order: str
+    """PayPal's, which nobody has agreed to."""
     messages: list[UUID]
     deliveries: list[str] = field(default_factory=list)
     """As `Delivery.id` writes them."""
@@ -550,6 +605,7 @@ def new_house(at: Console) -> House:
         " VALUES (%s, 'mbox', 0, now(), %s) RETURNING asked_at",
         *(number, token_hash(word)),
     )
+    invoice, payment, entry, order = new_invoice(at, number, word)
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -560,6 +616,7 @@ def new_house(at: Console) -> House:
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        invoice, payment, entry, order,
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -567,9 +624,52 @@ def new_house(at: Console) -> House:
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            disc, f"cheque-{word}", f"payeur-{word}", order, entry, f"reponse-{word}",
+            f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
+
+
+def new_invoice(at: Console, customer: int, word: str) -> tuple[str, int, str, str]:
+    """An invoice with its PDF, a payment of a part, and what may be of it; `House` says what."""
+    at.ask("INSERT INTO contract VALUES (%s, '2026-01-01') ON CONFLICT DO NOTHING", customer)
+    lines = [
+        InvoiceLine(LineKind.MONTH, date(2026, month, 1), "tiroir", "", 4000, 2000)
+        for month in (7, 8, 9)
+    ]
+    buyer = Party(f"Société {word}", f"rue-{word}", "59110", f"ville-{word}", "FR")
+    issued, due = date(2026, 10, 1), date(2026, 10, 31)
+    draft = Draft(customer, Kind.INVOICE, issued, due, SELLER, buyer, with_nets(lines),
+                  quarter=date(2026, 7, 1))  # fmt: skip
+    by = By(customer, "mail6m", "")
+    with new_pool(at.dsn) as pool:
+        invoice = run(lambda: Invoices(pool).issue(by, draft))
+    assert invoice is not None
+    number = invoice.number
+    at.ask(
+        "INSERT INTO invoice_document VALUES (%s, %s, %s)",
+        customer,
+        number,
+        b"%PDF-1.7 " + word.encode(),
+    )
+    [[payment]] = at.ask(
+        "INSERT INTO payment (customer_id, number, received_on, amount, method, reference,"
+        " recorded_by) VALUES (%s, %s, '2026-11-02', 1000, 'cheque', %s, 'compta@mail6m.test')"
+        " RETURNING payment_id",
+        *(customer, number, f"cheque-{word}"),
+    )
+    for entry, aside in ((f"csv:{word}", None), (f"csv:{word}-aside", "Assurance")):
+        at.ask(
+            "INSERT INTO statement_entry (source, booked_on, amount, name, text, reference,"
+            " verdict, named, aside, imported_by)"
+            " VALUES (%s, '2026-11-02', 5000, %s, 'merci', '', 'unknown', '{}', %s, 'compta')",
+            *(entry, f"payeur-{word}", aside),
+        )
+    order = f"ORDER-{word}"
+    at.ask(
+        "INSERT INTO paypal_order VALUES (%s, %s, %s, 11000, 'georges')", customer, order, number
+    )
+    return number, int(payment), f"csv:{word}", order
 
 
 def new_operator(
@@ -742,6 +842,40 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         ],
     ),
     "GET /exploitation": lambda _: Sample(foreign=404),
+    "GET /factures": lambda _: Sample(),
+    "GET /factures/<number>": lambda h: Sample({"number": h.invoice}, foreign=404),
+    "GET /factures/<number>.pdf": lambda h: Sample({"number": h.invoice}, foreign=404),
+    "POST /factures/<number>/paypal": lambda h: Sample({"number": h.invoice}, foreign=404),
+    "GET /factures/<number>/paypal": lambda h: Sample(
+        {"number": h.invoice}, [("token", h.order)], foreign=404
+    ),
+    "GET /exploitation/factures": lambda h: Sample(
+        fields=[("etat", "toutes"), ("q", h.company)], foreign=404
+    ),
+    "GET /exploitation/factures/<number>": lambda h: Sample({"number": h.invoice}, foreign=404),
+    "GET /exploitation/factures/<number>.pdf": lambda h: Sample({"number": h.invoice}, foreign=404),
+    "POST /exploitation/factures/<number>/paiements": lambda h: Sample(
+        {"number": h.invoice},
+        [("method", "cheque"), ("amount", "20,00"), ("on", "2026-11-03"), ("reference", "12")],
+        foreign=404,
+    ),
+    "POST /exploitation/factures/<number>/reprendre": lambda h: Sample(
+        {"number": h.invoice}, [("paiement", h.payment), ("raison", "Erreur")], foreign=404
+    ),
+    "GET /exploitation/paiements": lambda _: Sample(foreign=404),
+    "POST /exploitation/paiements": lambda h: Sample(
+        fields=[("releve", f"Date;Montant;Motif\n2026-11-03;1,00;{h.word}\n".encode())],
+        foreign=404,
+    ),
+    "POST /exploitation/paiements/affecter": lambda h: Sample(
+        fields=[("ligne", h.entry), ("number", h.invoice), ("amount", "50,00")], foreign=404
+    ),
+    "POST /exploitation/paiements/ecarter": lambda h: Sample(
+        fields=[("ligne", h.entry), ("raison", "Assurance")], foreign=404
+    ),
+    "POST /exploitation/paiements/reprendre": lambda h: Sample(
+        fields=[("ligne", f"{h.entry}-aside")], foreign=404
+    ),
     "GET /activite": lambda _: Sample(fields=[("page", 1)]),
     "GET /comptes": lambda _: Sample(),
     "POST /comptes": lambda h: Sample(

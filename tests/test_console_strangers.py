@@ -61,7 +61,8 @@ def send(browser: Browser, route: Route, house: House) -> Page:
     return browser.get(path, sent(sample)) if not route.csrf else browser.post(path, sent(sample))
 
 
-FOR_MACHINES = ("/metrics", "/health", "/.well-known/mta-sts.txt", "/static/<name>")
+FOR_MACHINES = ("/metrics", "/health", "/.well-known/mta-sts.txt", "/static/<name>",
+                "/paypal/webhook")  # fmt: skip
 """What is no page."""
 
 

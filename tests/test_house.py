@@ -17,6 +17,7 @@ FLOORS = [
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
     | {"billing.reference", "billing.identifiers", "billing.sellers"},
+    | {"billing.reference", "billing.statement", "billing.matching"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

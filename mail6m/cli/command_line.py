@@ -13,6 +13,7 @@ from mail6m.cli import (
     domains,
     invoices,
     messages,
+    payments,
     queue,
     shelves,
     signing,
@@ -36,6 +37,7 @@ _NOUNS = (
     invoices,
     tariffs,
     status,
+    payments,
 )
 
 

@@ -81,6 +81,11 @@ ACTS = {
     Act.PRICE_AGREED: N_("Meuble dédié convenu"),
     Act.TARIFF_SET: N_("Tarifs changés"),
     Act.SELLER_SET: N_("Société changée"),
+    Act.PAYMENT_RECORDED: N_("Paiement enregistré"),
+    Act.PAYMENT_TAKEN_BACK: N_("Paiement repris"),
+    Act.PAYMENT_ASKED: N_("Paiement par PayPal commencé"),
+    Act.ENTRY_PUT_ASIDE: N_("Ligne de relevé mise de côté"),
+    Act.ENTRY_TAKEN_UP: N_("Ligne de relevé reprise"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from klein import Klein
@@ -42,6 +42,11 @@ class _Door(Resource):
         return NOT_DONE_YET
 
 
+Webhook = Callable[[Mapping[str, str], bytes], Awaitable[int]]
+"""Hears what another machine tells: the fields of its request, in lower case, and its body as it
+came; returns the status of the answer."""
+
+
 class Web:
     """The routes of the web endpoint."""
 
@@ -53,8 +58,13 @@ class Web:
         policy: Callable[[str], Awaitable[bytes | None]],
         guard: Guard,
         console: Sequence[object],
+        paypal: Webhook | None = None,
     ) -> None:
-        """``policy`` is what a host of some name serves as an MTA-STS policy, if it has one."""
+        """``policy`` is what a host of some name serves as an MTA-STS policy, if it has one.
+
+        ``paypal`` hears what PayPal tells, if customers may pay by it.
+        """
+        self._paypal = paypal
         self._registry = registry
         self._health = health
         self._measure = measure
@@ -66,6 +76,7 @@ class Web:
         self.app.route("/metrics", methods=["GET"])(self.metrics)
         self.app.route("/health", methods=["GET"])(self.health)
         self.app.route("/.well-known/mta-sts.txt", methods=["GET"])(self.mta_sts)
+        self.app.route("/paypal/webhook", methods=["POST"])(self.paypal)
         self.app.route("/static/<name>", methods=["GET"])(self.static)
         for pages in console:
             for route, function in routes_of(pages):
@@ -118,6 +129,22 @@ class Web:
             request.setResponseCode(404)
             return b"There is no such policy.\r\n"
         return policy
+
+    async def paypal(self, request: Any) -> bytes:
+        """What PayPal tells of a payment; who it is says its signature, and no session does."""
+        octets = request.json()
+        if self._paypal is None:
+            status = 404
+        elif octets is None:
+            status = 415
+        else:
+            raw = request.requestHeaders.getAllRawHeaders()
+            fields = {name.lower(): values[-1] for name, values in raw}
+            told = {n.decode("latin-1"): v.decode("latin-1") for n, v in fields.items()}
+            status = await self._paypal(told, octets)
+        request.setResponseCode(status)
+        request.setHeader("content-type", "text/plain; charset=us-ascii")
+        return b""
 
     async def metrics(self, request: IRequest) -> IResource:
         """Prometheus' text format."""

@@ -15,6 +15,8 @@ from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
+from mail6m.billing.checkout import Checkout
+from mail6m.billing.payments import Bookkeeping
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
@@ -39,7 +41,11 @@ from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.ledger import Ledger
+from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -55,8 +61,11 @@ from mail6m.web.discs import DiscPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
+from mail6m.web.invoices import InvoicePages
 from mail6m.web.leaving import LeavingPages
+from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.overview import OverviewPages
+from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -79,6 +88,9 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    InvoicePages,
+    HouseInvoicePages,
+    PaymentPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -117,6 +129,8 @@ class Parts:
     trusted_proxies: Sequence[Network]
     session_idle: float
     session_lifetime: float
+    checkout: Checkout | None
+    """Takes payments by PayPal; None: customers pay otherwise."""
 
 
 def console(parts: Parts) -> tuple[Guard, list[object]]:
@@ -141,6 +155,9 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     plans, contracts = Plans(parts.pool), Contracts(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
+    invoices, payments = Invoices(parts.pool), Payments(parts.pool)
+    documents = DocumentTable(parts.pool)
+    bookkeeping = Bookkeeping(payments, invoices, parts.in_thread, parts.clock)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
 
@@ -184,5 +201,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        InvoicePages(invoices, payments, documents, parts.checkout),
+        HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
+        PaymentPages(payments, bookkeeping),
     ]
     return guard, pages

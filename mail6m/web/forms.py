@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from markupsafe import Markup, escape
-from wtforms import StringField
+from wtforms import StringField, ValidationError
 from wtforms.validators import Length
 from wtforms.widgets import TextInput
 
@@ -39,3 +40,27 @@ class Line(StringField):
     """A line of text."""
 
     widget = _Input()
+
+
+_MOST_CENTS = 1_000_000_000
+_AMOUNT = re.compile(r"([0-9]{1,8})(?:[.,]([0-9]{1,2}))?")
+
+
+class Euros(Line):
+    """An amount as people write it, ``120`` or ``1 234,50``; once valid, its data are cents."""
+
+    data: Any
+
+    def pre_validate(self, form: Any) -> None:
+        """It is more than nothing, and not absurd."""
+        bare = re.sub(r"[\s\u00a0\u202f\u20ac]", "", str(self.data or ""))
+        match = _AMOUNT.fullmatch(bare)
+        cents = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0")) if match else 0
+        if not 0 < cents <= _MOST_CENTS:
+            raise ValidationError(N_("Écrivez un montant comme 120 ou 1 234,50."))
+        self.data = cents
+
+    def _value(self) -> str:
+        if isinstance(self.data, int):
+            return f"{self.data // 100},{self.data % 100:02d}"
+        return self.data or ""

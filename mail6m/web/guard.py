@@ -31,7 +31,7 @@ from mail6m.web.menu import HOME, N_
 from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
 from mail6m.web.site import fields
-from mail6m.web.visit import Answer, Download, Html, NotFound, Plain, Redirect, Visit
+from mail6m.web.visit import Answer, Download, Html, Leave, NotFound, Plain, Redirect, Visit
 from mail6m.web.words import preferred
 
 CSRF_FIELD = "csrf"
@@ -281,6 +281,9 @@ class Guard:
     async def _answer(self, request: Any, visit: Visit, answer: Answer) -> bytes:
         if isinstance(answer, Redirect):
             return await self._redirect(request, visit, answer)
+        if isinstance(answer, Leave):
+            request.setHeader("location", answer.url)
+            return _body(request, 303, "text/plain; charset=utf-8", b"")
         if isinstance(answer, Plain):
             return _body(request, answer.status, answer.kind, answer.body)
         if isinstance(answer, Download):
@@ -293,6 +296,10 @@ class Guard:
 
     def _page(self, request: Any, visit: Visit, page: Html) -> bytes:
         body = self._renderer.page(visit, page)
+        if page.leads_to:
+            policy = _HEADERS["Content-Security-Policy"]
+            to = f"form-action 'self' {page.leads_to}"
+            request.setHeader("Content-Security-Policy", policy.replace("form-action 'self'", to))
         return _body(request, page.status, "text/html; charset=utf-8", body)
 
     async def _send(self, request: Any, download: Download) -> bytes:

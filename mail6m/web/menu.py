@@ -38,6 +38,7 @@ MENU = (
     Entry("/domaines", N_("Domaines"), "domain", 1),
     Entry("/liste-blanche", N_("Liste blanche"), "whitelist", 1),
     Entry("/preferences", N_("Préférences"), "preferences", 1),
+    Entry("/factures", N_("Factures"), "invoice", 1),
     Entry("/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/activite", N_("Activité"), "activity", 2, administrators=True),
     Entry("/securite", N_("Sécurité"), "security", 2),
@@ -45,5 +46,7 @@ MENU = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
+    Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal
+from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from mail6m.header import address_in
@@ -33,8 +34,10 @@ _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
+_INVOICES = ("invoice", "invoice_reminder", "invoice_last_reminder")
 _LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
 _BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {"closing_asked": N_("Voir la résiliation")}
+_BUTTONS |= dict.fromkeys(_INVOICES, N_("Voir la facture"))
 """What stands on the button of a letter, if it is not for a password."""
 
 _VERIFIED = {
@@ -93,6 +96,10 @@ class Renderer:
             "decimal": texts.decimal,
             "percent": texts.percent,
             "encryption": texts.encryption,
+            "amount": texts.amount,
+            "rate": texts.rate,
+            "month": texts.month,
+            "quarter": texts.quarter,
             "sender": sender,
         }
         return environment
@@ -164,6 +171,23 @@ class _Texts:
         session, _, verified = tls.partition(", ")
         words = _VERIFIED.get(verified)
         return f"{session}, {self._words.gettext(words)}" if words is not None else session
+
+    def amount(self, cents: int) -> str:
+        """Money, to the cent: ``1 234,50 €``."""
+        return format_currency(Decimal(cents) / 100, "EUR", locale=self._locale)
+
+    def rate(self, hundredths: int) -> str:
+        """A rate of VAT: ``20 %``, ``5,5 %``."""
+        pattern = _PERCENT[self._language].replace("0", "0.##")
+        return format_decimal(Decimal(hundredths) / 10_000, pattern, locale=self._locale)
+
+    def month(self, day: date) -> str:
+        """``octobre 2026``."""
+        return format_date(day, "MMMM y", locale=self._locale)
+
+    def quarter(self, day: date) -> str:
+        """``4e trimestre 2026``."""
+        return format_date(day, "QQQQ y", locale=self._locale)
 
     def _new_number(self, number: float, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)

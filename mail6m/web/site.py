@@ -76,6 +76,10 @@ class BoundedRequest(Request):
             return fields(self._content.getvalue())
         return self._upload()[0]
 
+    def json(self) -> bytes | None:
+        """The body, if it says that it is JSON."""
+        return self._content.getvalue() if _is(self._kind, b"application/json") else None
+
     def files(self) -> dict[str, bytes]:
         """What files came with it, by the names of their fields."""
         return self._upload()[1]

@@ -28,6 +28,8 @@ class Html:
     template: str
     values: dict[str, Any] = field(default_factory=dict)
     status: int = 200
+    leads_to: str = ""
+    """An origin that its forms may lead to, beside our own (`Leave`)."""
 
 
 def is_inside(path: str) -> bool:
@@ -59,6 +61,21 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Go to another site (303), which is the one that is meant."""
+
+    url: str
+    origin: str
+    """``https://NAME`` of that site. The page with the form has to name it, too (`Html`)."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for an address that is not there."""
+        place = self.url.removeprefix(self.origin)
+        if place == self.url or not is_inside(place):
+            raise ValueError(f"{self.url!r} is not on {self.origin}")
+
+
+@dataclass(frozen=True, slots=True)
 class Plain:
     """A body that is no page."""
 
@@ -81,7 +98,7 @@ class Download:
     """Its octets, from a place on."""
 
 
-Answer = Html | Redirect | Plain | Download
+Answer = Html | Redirect | Leave | Plain | Download
 
 
 class Translate(Protocol):

@@ -1,0 +1,134 @@
+"""Payments are recorded: by hand, and out of bank statements. Nothing is ever deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mail6m.billing.invoice import Kind, Standing
+from mail6m.billing.matching import Matching
+from mail6m.billing.statement import Entry, read_statement
+from mail6m.storage.audit import By
+from mail6m.storage.errors import Refused
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.payments import Method, NewPayment, Payment, Payments
+
+PARIS = ZoneInfo("Europe/Paris")
+"""The seller's days."""
+
+
+class InThread(Protocol):
+    """Runs what blocks elsewhere (as `twisted.internet.threads.deferToThread`)."""
+
+    def __call__(self, work: Callable[..., Any], /, *given: Any) -> Deferred[Any]:
+        """What it returns, later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What has become of a statement."""
+
+    entries: int
+    """Credits in it."""
+    known: int
+    """Those that had been imported before."""
+    recorded: int
+    """Those that are payments now."""
+    waiting: int
+    """Those that somebody has to look at."""
+
+
+class Bookkeeping:
+    """Records payments, and finds out what those of statements are for."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        payments: Payments,
+        invoices: Invoices,
+        in_thread: InThread,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._payments = payments
+        self._invoices = invoices
+        self._in_thread = in_thread
+        self._now = now
+
+    @property
+    def today(self) -> date:
+        """The day that it is for the seller."""
+        return self._now().astimezone(PARIS).date()
+
+    async def record(
+        self, by: By, number: str, amount: int, method: Method, on: date, reference: str = ""
+    ) -> Standing:
+        """Record a payment; what is beyond the invoice's balance is an overpayment, and shown so.
+
+        Returns the invoice as it stands then. Raises `Refused` if it cannot be.
+        """
+        standing = await self._payable(number)
+        if amount <= 0:
+            raise Refused("a payment is of more than nothing: take a wrong one back")
+        if on > self.today:
+            raise Refused(f"{on} is yet to come")
+        customer = standing.invoice.customer
+        new = NewPayment(customer, number, on, amount, method, reference)
+        await self._payments.record(by._replace(customer=customer), new)
+        return await self._invoices.get(customer, number)
+
+    async def take_back(self, by: By, number: str, payment: int, reason: str) -> None:
+        """Take back a payment that was a mistake. Raises `Refused` if it cannot be."""
+        if not reason.strip():
+            raise Refused("why it is taken back has to be said")
+        for one in await self._of(number):
+            if one.id == payment and one.amount > 0:
+                by = by._replace(customer=one.customer)
+                if await self._payments.take_back(by, one, self.today, reason):
+                    return
+                raise Refused("that payment has been taken back already")
+        raise Refused(f"invoice {number} has no such payment")
+
+    async def import_statement(self, by: By, octets: bytes) -> Imported:
+        """Keep the credits of a statement, and record those that certainly are for an invoice.
+
+        Raises `mail6m.billing.statement.NoStatement` if it cannot be read; then nothing is kept.
+        """
+        entries: list[Entry] = await self._in_thread(read_statement, octets)
+        matching = Matching(await self._payments.payables())
+        known = recorded = 0
+        for entry in entries:
+            match = matching.of(entry)
+            if not await self._payments.import_entry(by, entry, match):
+                known += 1
+            elif match.certain:
+                recorded += 1
+                matching.paid(match)
+        waiting = len(entries) - known - recorded
+        return Imported(len(entries), known, recorded, waiting)
+
+    async def assign(self, by: By, source: str, number: str, amount: int) -> Standing:
+        """Record so much of an entry for an invoice. Raises `Refused` if it cannot be."""
+        standing = await self._payable(number)
+        if amount <= 0:
+            raise Refused("a payment is of more than nothing")
+        by = by._replace(customer=standing.invoice.customer)
+        if not await self._payments.assign(by, source, number, amount):
+            raise Refused("so much is not left of that entry")
+        return await self._invoices.get(standing.invoice.customer, number)
+
+    async def _payable(self, number: str) -> Standing:
+        standing = await self._invoices.by_number(number)
+        if standing.invoice.kind is Kind.CREDIT:
+            raise Refused(f"{number} is a credit note, which nobody pays")
+        return standing
+
+    async def _of(self, number: str) -> list[Payment]:
+        standing = await self._invoices.by_number(number)
+        return await self._payments.of(standing.invoice.customer, number)

@@ -1,0 +1,181 @@
+"""Factures, as those who keep the books see them: everybody's, and what is to be paid."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+from urllib.parse import urlencode
+
+from wtforms import DateField, Form
+from wtforms.validators import InputRequired
+
+from mail6m.billing.invoice import Standing
+from mail6m.billing.payments import PARIS, Bookkeeping
+from mail6m.storage.documents import DocumentTable
+from mail6m.storage.errors import Refused
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.ledger import Ledger, Which
+from mail6m.storage.payments import Method, Payments
+from mail6m.web.forms import Euros, Line, at_most
+from mail6m.web.invoices import METHODS, document, seen, state_of, words
+from mail6m.web.menu import N_
+from mail6m.web.pager import numbered
+from mail6m.web.preferences import Choice
+from mail6m.web.routes import Access, act, page
+from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
+
+PATH = "/exploitation/factures"
+ROWS = 50
+WHICH = {
+    "impayees": (Which.UNPAID, N_("À payer")),
+    "retard": (Which.OVERDUE, N_("En retard")),
+    "toutes": (Which.ALL, N_("Toutes")),
+}
+LETTERS = {
+    "invoice": N_("Facture annoncée"),
+    "invoice_reminder": N_("Rappel"),
+    "invoice_last_reminder": N_("Dernier rappel"),
+}
+"""What letters about an invoice are called."""
+_BY_HAND = (Method.CHEQUE, Method.TRANSFER)
+
+
+class PaymentForm(Form):
+    """A cheque, or a transfer that no statement has brought."""
+
+    method = Choice(N_("Moyen"))
+    amount = Euros(N_("Montant"), [InputRequired(N_("Indiquez le montant."))])
+    on = DateField(N_("Reçu le"), [InputRequired(N_("Indiquez la date."))])
+    reference = Line(N_("Référence"), [at_most(140)])
+
+    def __init__(self, visit: Visit, given: Any = None, **data: Any) -> None:
+        super().__init__(given, data=data)
+        self.method.choices = [(one.value, visit._(METHODS[one])) for one in _BY_HAND]
+        self._today = today(visit)
+
+    def validate_on(self, field: DateField) -> None:
+        """It has been received."""
+        if field.data is not None and not date(2000, 1, 1) <= field.data <= self._today:
+            raise ValueError(N_("Cette date n'est pas possible."))
+
+
+def today(visit: Visit) -> date:
+    """The seller's day."""
+    return visit.now.astimezone(PARIS).date()
+
+
+class HouseInvoicePages:
+    """Everybody's invoices."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        invoices: Invoices,
+        payments: Payments,
+        documents: DocumentTable,
+        bookkeeping: Bookkeeping,
+    ) -> None:
+        self._ledger = ledger
+        self._invoices = invoices
+        self._payments = payments
+        self._documents = documents
+        self._bookkeeping = bookkeeping
+
+    @page(PATH, Access.OBSERVER)
+    async def list(self, visit: Visit) -> Answer:
+        """Factures: those to be paid, overdue, or all, by number, reference or company."""
+        chosen = visit.query.get("etat", "")
+        chosen = chosen if chosen in WHICH else next(iter(WHICH))
+        typed = visit.query.get("q", "").strip()[:100]
+        which, day = WHICH[chosen][0], today(visit)
+        count, unpaid = await self._ledger.sums(which, typed, day)
+        last = max(1, -(-count // ROWS))
+        number = visit.number("page", 1, last)
+        accounts = await self._ledger.page(which, typed, day, (number - 1) * ROWS, ROWS)
+        values = {
+            "lines": [(a, state_of(a.kind, a.balance, a.due_on, day)) for a in accounts],
+            "kinds": [(name, label) for name, (_, label) in WHICH.items()],
+            "chosen": chosen,
+            "typed": typed,
+            "count": count,
+            "unpaid": unpaid,
+            "today": day,
+            "pager": numbered(
+                number, last, lambda n: f"{PATH}?{urlencode({'etat': chosen, 'q': typed})}&page={n}"
+            ),
+        }
+        return Html("operator/invoices.html", values)
+
+    @page(PATH + "/<number>", Access.OBSERVER)
+    async def show(self, visit: Visit, number: str) -> Answer:
+        """An invoice with its payments, letters and credit notes."""
+        standing = await self._standing(number)
+        data = {"amount": max(standing.balance, 0) or None, "on": today(visit)}
+        return await self._page(visit, standing, PaymentForm(visit, **data))
+
+    @page(PATH + "/<number>.pdf", Access.OBSERVER)
+    async def download(self, visit: Visit, number: str) -> Answer:
+        """The same as a PDF to be kept."""
+        standing = await self._standing(number)
+        pdf = await self._documents.get(standing.invoice.customer, number)
+        if pdf is None:
+            return Redirect(f"{PATH}/{number}", visit._(N_("Le PDF est en préparation.")))
+        return document(number, pdf)
+
+    @act(PATH + "/<number>/paiements", Access.BOOKKEEPER)
+    async def record(self, visit: Visit, number: str) -> Answer:
+        """The button Enregistrer: a cheque or a transfer has come in."""
+        standing = await self._standing(number)
+        form = PaymentForm(visit, visit.form)
+        if not form.validate() or standing.invoice.corrects is not None:
+            return await self._page(visit, standing, form, 400)
+        method, on = Method(form.method.data), form.on.data
+        assert on is not None
+        reference = form.reference.data or ""
+        after = await self._bookkeeping.record(
+            visit.by, number, form.amount.data, method, on, reference
+        )
+        said = N_("Le paiement est enregistré.")
+        if after.balance < 0:
+            said = N_("Le paiement est enregistré : c'est plus qu'il n'en restait à payer.")
+        return Redirect(f"{PATH}/{number}", visit._(said))
+
+    @act(PATH + "/<number>/reprendre", Access.BOOKKEEPER)
+    async def take_back(self, visit: Visit, number: str) -> Answer:
+        """The button Reprendre: a payment was recorded by mistake, for a reason."""
+        await self._standing(number)
+        payment, reason = visit.form.get("paiement", ""), visit.form.get("raison", "").strip()
+        if not payment.isascii() or not payment.isdecimal() or len(payment) > 15:
+            raise NotFound
+        if not reason:
+            return Redirect(f"{PATH}/{number}", visit._(N_("Dites pourquoi vous le reprenez.")))
+        try:
+            await self._bookkeeping.take_back(visit.by, number, int(payment), reason[:200])
+        except Refused:
+            raise NotFound from None
+        return Redirect(f"{PATH}/{number}", visit._(N_("Le paiement est repris.")))
+
+    async def _page(
+        self, visit: Visit, standing: Standing, form: PaymentForm, status: int = 200
+    ) -> Answer:
+        invoice = standing.invoice
+        customer, number = invoice.customer, invoice.number
+        values = {
+            "standing": standing,
+            "invoice": invoice,
+            "state": seen(standing, visit)[1],
+            "payments": await self._payments.of(customer, number),
+            "credits": await self._invoices.credits(customer, number),
+            "told": await self._ledger.told_of(customer, number),
+            "letters": LETTERS,
+            "overdue": standing.overdue(today(visit)),
+            "form": form,
+            "home": PATH,
+        }
+        return Html("operator/invoice.html", values | words(standing), status)
+
+    async def _standing(self, number: str) -> Standing:
+        try:
+            return await self._invoices.by_number(number)
+        except Refused:
+            raise NotFound from None

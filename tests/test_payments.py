@@ -1,0 +1,263 @@
+"""Payments: what is recorded, by whom, once; and what is made of a bank's statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import psycopg2.errors
+import pytest
+from twisted.internet.threads import deferToThreadPool
+
+from mail6m.billing.invoice import Invoice
+from mail6m.billing.matching import Verdict
+from mail6m.billing.payments import Bookkeeping, Imported
+from mail6m.billing.statement import NoStatement
+from mail6m.model import HOUSE
+from mail6m.storage.audit import By
+from mail6m.storage.errors import Refused
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.payments import Method, Payment, Payments
+from mail6m.storage.pool import Pool
+from tests.billed import a_credit, an_invoice
+from tests.reactor_thread import run, the_reactor
+from tests.statements import camt, entry, transaction
+from tests.stored import ask, new_database, new_pool
+
+TODAY = date(2026, 12, 1)
+BOOKKEEPER = By(HOUSE, "compta@mail6m.test", "192.0.2.9")
+
+
+@dataclass
+class Office:
+    """Where payments are recorded, on the first of December."""
+
+    dsn: str
+    pool: Pool
+    payments: Payments
+    invoices: Invoices
+    book: Bookkeeping
+
+    def invoice(self, cents: int = 4000) -> Invoice:
+        """One to be paid, of three times so much."""
+        return an_invoice(self.dsn, self.pool, cents=cents)
+
+    def record(self, invoice: Invoice, cents: int, on: date = TODAY) -> int:
+        """A cheque; what is to be paid then."""
+        cheque = Method.CHEQUE
+        record = self.book.record
+        return run(lambda: record(BOOKKEEPER, invoice.number, cents, cheque, on, "0000123")).balance
+
+    def bring(self, *entries: str) -> Imported:
+        """A statement is imported."""
+        return run(lambda: self.book.import_statement(BOOKKEEPER, camt(*entries)))
+
+    def balance(self, invoice: Invoice) -> int:
+        """What is still to be paid."""
+        return run(lambda: self.invoices.get(invoice.customer, invoice.number)).balance
+
+    def of(self, invoice: Invoice) -> list[Payment]:
+        """Its payments."""
+        return run(lambda: self.payments.of(invoice.customer, invoice.number))
+
+    def audit(self, customer: int) -> list[tuple[str, str, str]]:
+        """Who did what to a customer's, but for issuing."""
+        rows = "SELECT account, act, object FROM audit WHERE customer_id = %s AND account LIKE %s"
+        return ask(self.dsn, rows + " ORDER BY audit_id", customer, "compta%")
+
+
+@pytest.fixture
+def office(database: str) -> Iterator[Office]:
+    """With a database of its own: a statement may name any invoice that there is."""
+    dsn, reactor = new_database(database), the_reactor()
+    with new_pool(dsn) as pool:
+        payments, invoices = Payments(pool), Invoices(pool)
+
+        def in_thread(work, *given):  # type: ignore[no-untyped-def]
+            return deferToThreadPool(reactor, reactor.getThreadPool(), work, *given)
+
+        now = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)  # in Paris it is December
+        yield Office(
+            dsn, pool, payments, invoices, Bookkeeping(payments, invoices, in_thread, lambda: now)
+        )
+
+
+def test_a_cheque(office: Office) -> None:
+    """It pays the invoice, says who has recorded it, and stands in the customer's audit."""
+    invoice = office.invoice()
+    assert office.record(invoice, 5000) == 7000
+    assert office.record(invoice, 7000) == 0
+    first, second = office.of(invoice)
+    assert (first.amount, first.method, first.reference) == (5000, Method.CHEQUE, "0000123")
+    assert (second.recorded_by, second.source) == ("compta@mail6m.test", None)
+    said = [("compta@mail6m.test", "payment recorded", f"{invoice.number} {euros}")
+            for euros in ("50.00", "70.00")]  # fmt: skip
+    assert office.audit(invoice.customer) == said
+    assert office.audit(HOUSE) == []
+
+
+def test_more_than_is_to_be_paid(office: Office) -> None:
+    """It came in, so it is recorded, and the balance says that it is too much."""
+    assert office.record(office.invoice(), 12500) == -500
+
+
+def test_what_cannot_be_recorded(office: Office) -> None:
+    """Nothing, what is yet to come, for an invoice that is not there, or for a credit note."""
+    invoice = office.invoice()
+    credit = a_credit(office.pool, invoice)
+    for number, cents, on, why in (
+        (invoice.number, 0, TODAY, "more than nothing"),
+        (invoice.number, -100, TODAY, "more than nothing"),
+        (invoice.number, 100, date(2026, 12, 2), "yet to come"),
+        ("2026-9999", 100, TODAY, "no invoice"),
+        (credit.number, 100, TODAY, "credit note"),
+    ):
+        with pytest.raises(Refused, match=why):
+            run(
+                lambda n=number, c=cents, on=on: office.book.record(
+                    BOOKKEEPER, n, c, Method.TRANSFER, on
+                )
+            )
+    assert office.of(invoice) == []
+    assert office.balance(invoice) == 8000
+
+
+def test_a_mistake_is_taken_back_once(office: Office) -> None:
+    """By a payment of its own that says why; neither is ever changed or deleted."""
+    invoice, other = office.invoice(), office.invoice()
+    office.record(invoice, 5000)
+    [wrong] = office.of(invoice)
+
+    def take_back(payment: int = wrong.id, reason: str = "Autre client") -> None:
+        run(lambda: office.book.take_back(BOOKKEEPER, invoice.number, payment, reason))
+
+    with pytest.raises(Refused, match="why"):
+        take_back(reason=" ")
+    take_back()
+    with pytest.raises(Refused, match="already"):
+        take_back()
+    first, second = office.of(invoice)
+    assert first.taken_back
+    assert (second.amount, second.reference, second.received_on) == (-5000, "Autre client", TODAY)
+    assert office.balance(invoice) == 12000
+    assert office.audit(invoice.customer)[-1][1:] == (
+        "payment taken back",
+        f"{invoice.number} -50.00",
+    )
+    with pytest.raises(Refused, match="no such payment"):
+        take_back(second.id)
+    with pytest.raises(Refused, match="no such payment"):
+        run(lambda: office.book.take_back(BOOKKEEPER, other.number, first.id, "non"))
+    for statement in ("UPDATE payment SET amount = 1", "DELETE FROM payment"):
+        with pytest.raises(psycopg2.errors.RestrictViolation, match="take it back"):
+            ask(office.dsn, statement)
+
+
+# Statements
+
+
+def test_a_statement(office: Office) -> None:
+    """What is certain is recorded, the rest waits; imported twice, it changes nothing."""
+    exact, part, other = office.invoice(), office.invoice(7500), office.invoice(10000)
+    entries = [
+        entry("120.00", transaction(f"facture {exact.number}", name="Duchemin"), bank="1"),
+        entry("100.00", transaction(reference=part.reference), bank="2"),
+        entry("99.99", transaction(f"facture {other.number}"), bank="3"),
+        entry("15.00", transaction("merci"), bank="4"),
+        entry("9.99", direction="DBIT"),
+    ]
+    assert office.bring(*entries) == Imported(4, 0, 2, 2)
+    assert [office.balance(one) for one in (exact, part, other)] == [0, 12500, 30000]
+    [payment] = office.of(exact)
+    assert (payment.method, payment.received_on) == (Method.TRANSFER, date(2026, 11, 2))
+    assert payment.reference == f"facture {exact.number}"
+    assert office.audit(exact.customer)[-1][1:] == ("payment recorded", f"{exact.number} 120.00")
+    named, unknown = sorted(run(lambda: office.payments.waiting(10)), key=lambda kept: kept.verdict)
+    named, unknown = (named, unknown) if named.named else (unknown, named)
+    assert (named.verdict, named.named, named.left) == (
+        Verdict.OTHER_AMOUNT,
+        (other.number,),
+        9999,
+    )
+    assert (unknown.verdict, unknown.entry.text) == (Verdict.UNKNOWN, "merci")
+    rows = ask(office.dsn, "SELECT count(*) FROM payment")
+    assert office.bring(*entries, entry("1.00", bank="5")) == Imported(5, 4, 0, 1)
+    assert ask(office.dsn, "SELECT count(*) FROM payment") == rows
+
+
+def test_paid_twice(office: Office) -> None:
+    """The second transfer of one statement, or of another, waits: it is too much."""
+    invoice = office.invoice()
+    twice = [entry("120.00", transaction(invoice.number), bank=bank) for bank in "123"]
+    assert office.bring(*twice[:2]) == Imported(2, 0, 1, 1)
+    assert office.bring(*twice) == Imported(3, 2, 0, 1)
+    assert office.balance(invoice) == 0
+
+
+def test_one_transfer_for_two_invoices(office: Office) -> None:
+    """To the cent, each is paid; the parts are of one entry."""
+    one, other = office.invoice(), office.invoice(7500)
+    text = transaction(f"{one.number} et {other.number}")
+    assert office.bring(entry("345.00", text)) == Imported(1, 0, 1, 0)
+    assert (office.balance(one), office.balance(other)) == (0, 0)
+
+
+def test_nothing_is_kept_of_what_cannot_be_read(office: Office) -> None:
+    """Not even what stands before the mistake."""
+    with pytest.raises(NoStatement):
+        office.bring(entry("120.00"), entry("1.00", currency="USD"))
+    assert ask(office.dsn, "SELECT FROM statement_entry") == []
+
+
+def test_what_waits_is_assigned(office: Office) -> None:
+    """In parts, each to an invoice, never more than came in; then it waits no more."""
+    one, other = office.invoice(), office.invoice(7500)
+    office.bring(entry("130.00", transaction("deux factures")))
+    [kept] = run(lambda: office.payments.waiting(10))
+    source = kept.entry.source
+    assign = office.book.assign
+    assert run(lambda: assign(BOOKKEEPER, source, one.number, 12000)).balance == 0
+    assert [kept.left for kept in run(lambda: office.payments.waiting(10))] == [1000]
+    with pytest.raises(Refused, match="not left"):
+        run(lambda: assign(BOOKKEEPER, source, other.number, 1001))
+    with pytest.raises(Refused, match="more than nothing"):
+        run(lambda: assign(BOOKKEEPER, source, other.number, 0))
+    with pytest.raises(Refused, match="not left"):
+        run(lambda: assign(BOOKKEEPER, "camt:none", other.number, 1))
+    assert run(lambda: assign(BOOKKEEPER, source, other.number, 1000)).balance == 21500
+    assert run(lambda: office.payments.waiting(10)) == []
+    assert office.audit(one.customer)[-1][1:] == ("payment recorded", f"{one.number} 120.00")
+
+
+def test_what_was_assigned_wrongly_waits_again(office: Office) -> None:
+    """When it is taken back; and can be assigned to the same invoice after all."""
+    invoice = office.invoice()
+    office.bring(entry("120.00", transaction(invoice.number)))
+    [payment] = office.of(invoice)
+    run(lambda: office.book.take_back(BOOKKEEPER, invoice.number, payment.id, "Pas lui"))
+    [kept] = run(lambda: office.payments.waiting(10))
+    assert kept.left == 12000
+    again = run(lambda: office.book.assign(BOOKKEEPER, kept.entry.source, invoice.number, 12000))
+    assert again.balance == 0
+    assert sorted(one.amount for one in office.of(invoice)) == [-12000, 12000, 12000]
+
+
+def test_what_is_for_no_invoice_is_put_aside(office: Office) -> None:
+    """With a reason; it can be taken up again, and is not assigned meanwhile."""
+    invoice = office.invoice()
+    office.bring(entry("120.00", transaction("remboursement")))
+    [kept] = run(lambda: office.payments.waiting(10))
+    source = kept.entry.source
+    assert run(lambda: office.payments.put_aside(BOOKKEEPER, source, "Assurance"))
+    assert not run(lambda: office.payments.put_aside(BOOKKEEPER, source, "Assurance"))
+    assert run(lambda: office.payments.waiting(10)) == []
+    assert [one.aside for one in run(lambda: office.payments.aside(10))] == ["Assurance"]
+    with pytest.raises(Refused):
+        run(lambda: office.book.assign(BOOKKEEPER, source, invoice.number, 100))
+    assert run(lambda: office.payments.take_up(BOOKKEEPER, source))
+    assert [one.entry.source for one in run(lambda: office.payments.waiting(10))] == [source]
+    assert [act for _, act, _ in office.audit(HOUSE)] == [
+        "statement entry put aside",
+        "statement entry taken up",
+    ]

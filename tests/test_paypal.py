@@ -1,0 +1,433 @@
+"""Paying by PayPal, against a stand-in: once, to the cent, whatever is lost, late or forged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.web.client import Agent
+
+from mail6m.billing.checkout import Checkout, Result
+from mail6m.billing.invoice import Invoice
+from mail6m.billing.paypal import Away, Declined, PayPal, PayPalError
+from mail6m.storage.errors import Refused
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.payments import Method, NewPayment, Payments
+from mail6m.storage.paypal import PayPalOrders
+from mail6m.storage.pool import Pool
+from tests.billed import an_invoice
+from tests.paypal import CLIENT, SECRET, WEBHOOK, Fault, StandIn, paypal
+from tests.reactor_thread import run, the_reactor
+from tests.stored import NOWHERE, ask, by, new_pool
+
+CONSOLE = "https://console.mail6m.test"
+
+
+@dataclass
+class Till:
+    """A console that takes money by PayPal, and an invoice that somebody pays."""
+
+    dsn: str
+    pool: Pool
+    paypal: StandIn
+    checkout: Checkout
+    invoice: Invoice
+
+    def begin(self) -> str:
+        """The button; the order's id."""
+        customer, number = self.invoice.customer, self.invoice.number
+        url = run(lambda: self.checkout.begin(by(customer), number, "fr"))
+        assert url.startswith(self.paypal.url + "/checkoutnow?token=")
+        return url.rpartition("=")[2]
+
+    def agreed(self) -> str:
+        """An order that its payer has agreed to."""
+        order_id = self.begin()
+        self.paypal.approve(order_id)
+        return order_id
+
+    def back(self, order_id: str) -> Result:
+        """The payer's browser comes back."""
+        customer, number = self.invoice.customer, self.invoice.number
+        return run(lambda: self.checkout.returned(customer, number, order_id))
+
+    def hear(self, octets: bytes, fields: dict[str, str] | None = None) -> int:
+        """A webhook."""
+        sent = self.paypal.sign(octets) if fields is None else fields
+        told = {name.lower(): value for name, value in sent.items()}
+        return run(lambda: self.checkout.notified(told, octets))
+
+    def approved(self, order_id: str) -> bytes:
+        """The event that the payer has agreed."""
+        return self.paypal.event("CHECKOUT.ORDER.APPROVED", {"id": order_id, "intent": "CAPTURE"})
+
+    def captured(self, order_id: str, kind: str = "COMPLETED") -> bytes:
+        """The event that it was paid."""
+        capture = self.paypal.capture_of(order_id)
+        return self.paypal.event(f"PAYMENT.CAPTURE.{kind}", capture)
+
+    @property
+    def paid(self) -> list[int]:
+        """What has been recorded."""
+        payments = Payments(self.pool)
+        of = run(lambda: payments.of(self.invoice.customer, self.invoice.number))
+        assert all(one.method is Method.PAYPAL and one.recorded_by == "PayPal" for one in of)
+        return [one.amount for one in of]
+
+
+def client(stand_in: StandIn, secret: str = SECRET, reactor: object = None) -> PayPal:
+    """Who asks PayPal, and is impatient."""
+    real = the_reactor()
+    return PayPal(reactor or real, Agent(real), stand_in.url, CLIENT, secret, WEBHOOK, 0.5)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[StandIn]:
+    """One for all tests; each has orders of its own."""
+    with paypal() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def till(dsn: str, stand_in: StandIn) -> Iterator[Till]:
+    """An invoice of 120 euros."""
+    stand_in.faults.clear()
+    stand_in.poor = stand_in.pending = False
+    with new_pool(dsn) as pool:
+        checkout = Checkout(
+            client(stand_in),
+            PayPalOrders(pool),
+            Payments(pool),
+            Invoices(pool),
+            lambda: CONSOLE,
+            lambda: datetime(2026, 12, 1, tzinfo=UTC),
+        )
+        yield Till(dsn, pool, stand_in, checkout, an_invoice(dsn, pool))
+
+
+def test_an_invoice_is_paid(till: Till) -> None:
+    """What is left of it, in euros, under its number; and the order is its customer's."""
+    order_id = till.begin()
+    order = till.paypal.orders[order_id]
+    [unit] = order["purchase_units"]
+    assert unit["amount"] == {"currency_code": "EUR", "value": "120.00"}
+    number = till.invoice.number
+    assert (unit["invoice_id"], unit["custom_id"]) == (number, f"{till.invoice.customer}/{number}")
+    context = order["payment_source"]["paypal"]["experience_context"]
+    assert context["return_url"] == f"{CONSOLE}/factures/{number}/paypal"
+    assert context["cancel_url"] == f"{CONSOLE}/factures/{number}"
+    assert till.back(order_id) is Result.OPEN
+    till.paypal.approve(order_id)
+    assert till.back(order_id) is Result.PAID
+    assert till.paid == [12000]
+    [(settled,)] = ask(
+        till.dsn, "SELECT settled_at IS NOT NULL FROM paypal_order WHERE order_id = %s", order_id
+    )
+    assert settled
+    with pytest.raises(Refused, match="nothing is to be paid"):
+        till.begin()
+
+
+def test_who_begins_is_written_down(till: Till) -> None:
+    """And who has paid."""
+    till.back(till.agreed())
+    acts = ask(
+        till.dsn,
+        "SELECT account, act, object FROM audit WHERE customer_id = %s ORDER BY audit_id DESC"
+        " LIMIT 2",
+        till.invoice.customer,
+    )
+    assert acts == [
+        ("PayPal", "payment recorded", f"{till.invoice.number} 120.00"),
+        (by(0).account, "payment by PayPal begun", till.invoice.number),
+    ]
+
+
+def test_once_whoever_brings_word(till: Till) -> None:
+    """The browser and the webhooks, in any order and twice: one capture, one payment."""
+    order_id = till.agreed()
+    assert till.hear(till.approved(order_id)) == 200
+    assert till.hear(till.captured(order_id)) == 200
+    assert till.back(order_id) is Result.PAID
+    again = till.captured(order_id)
+    fields = till.paypal.sign(again, "the-same")
+    assert [till.hear(again, fields) for _ in range(2)] == [200, 200]
+    assert till.hear(till.approved(order_id)) == 200
+    assert till.back(order_id) is Result.PAID
+    assert till.paid == [12000]
+
+
+def test_a_lost_answer(till: Till) -> None:
+    """What was captured is not captured again, and is recorded when PayPal is asked again."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", "lost")]
+    assert till.back(order_id) is Result.PAID
+    assert till.paid == [12000]
+
+
+@pytest.mark.parametrize("kind", ["lost", "500", "slow", "endless"])
+def test_away(till: Till, kind: str) -> None:
+    """Nothing is recorded, the webhook is told to come again, and then all is well."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", kind)] * 2
+    with pytest.raises(Away):
+        till.back(order_id)
+    assert till.paid == []
+    till.paypal.faults += [Fault("/verify-webhook-signature", "500")]
+    assert till.hear(till.approved(order_id)) == 503
+    assert till.paid == []
+    assert till.hear(till.approved(order_id)) == 200
+    assert till.paid == [12000]
+
+
+def test_captured_already(till: Till) -> None:
+    """By another process of ours, whose answer was lost with it."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault(order_id, "overtaken")]
+    assert till.back(order_id) is Result.PAID
+    assert till.paid == [12000]
+
+
+def test_a_bank_that_does_not_pay(till: Till) -> None:
+    """Nothing was taken; the payer may try again."""
+    order_id = till.agreed()
+    till.paypal.poor = True
+    assert till.back(order_id) is Result.DECLINED
+    assert till.paid == []
+    till.paypal.poor = False
+    till.paypal.approve(order_id)
+    assert till.back(order_id) is Result.PAID
+
+
+def test_what_paypal_looks_into(till: Till) -> None:
+    """Is paid when it says so, and not before; or never."""
+    till.paypal.pending = True
+    order_id = till.agreed()
+    assert till.back(order_id) is Result.PENDING
+    assert till.paid == []
+    captures = till.paypal.orders[order_id]["purchase_units"][0]["payments"]["captures"]
+    captures[0]["status"] = "DECLINED"
+    assert till.hear(till.captured(order_id, "DENIED")) == 200
+    assert till.back(order_id) is Result.DECLINED
+    assert till.paid == []
+    captures[0]["status"] = "COMPLETED"
+    assert till.hear(till.captured(order_id)) == 200
+    assert till.paid == [12000]
+
+
+def test_paid_otherwise_meanwhile(till: Till) -> None:
+    """Who has paid by transfer before agreeing is not charged."""
+    order_id = till.agreed()
+    new = NewPayment(
+        till.invoice.customer,
+        till.invoice.number,
+        till.invoice.due_on,
+        12000,
+        Method.PAYPAL,
+        source=f"paypal:other-{order_id}",
+    )
+    run(
+        lambda: Payments(till.pool).record(
+            by(till.invoice.customer)._replace(account="PayPal"), new
+        )
+    )
+    assert till.back(order_id) is Result.OTHERWISE
+    assert till.hear(till.approved(order_id)) == 200
+    assert till.paid == [12000]
+    assert till.paypal.orders[order_id]["status"] == "APPROVED"
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        {"currency_code": "EUR", "value": "1.20"},
+        {"currency_code": "USD", "value": "120.00"},
+        {"currency_code": "EUR", "value": "120.001"},
+        {"currency_code": "EUR", "value": "1e2"},
+        None,
+    ],
+)
+def test_a_wrong_amount_is_not_captured(till: Till, amount: object) -> None:
+    """Nor another currency."""
+    order_id = till.agreed()
+    till.paypal.orders[order_id]["purchase_units"][0]["amount"] = amount
+    assert till.back(order_id) is Result.OTHERWISE
+    assert till.paid == []
+
+
+def test_an_order_for_something_else(till: Till) -> None:
+    """Is not ours to capture, whatever its id."""
+    order_id = till.agreed()
+    till.paypal.orders[order_id]["purchase_units"][0]["custom_id"] = "1/2026-0001"
+    assert till.back(order_id) is Result.OTHERWISE
+    assert till.hear(till.approved(order_id)) == 200
+    assert till.paid == []
+
+
+def test_somebody_elses_order(till: Till) -> None:
+    """Is not to be had: another customer's, one of another invoice, and none at all."""
+    order_id = till.agreed()
+    other = an_invoice(till.dsn, till.pool)
+    checkout = till.checkout
+    for customer, number, one in (
+        (other.customer, other.number, order_id),
+        (other.customer, till.invoice.number, order_id),
+        (till.invoice.customer, other.number, order_id),
+        (till.invoice.customer, till.invoice.number, "5O190127TN364715T"),
+        (till.invoice.customer, till.invoice.number, "\0"),
+    ):
+        with pytest.raises(Refused):
+            run(lambda c=customer, n=number, o=one: checkout.returned(c, n, o))
+    with pytest.raises(Refused):
+        run(lambda: checkout.begin(by(other.customer), till.invoice.number, "fr"))
+    assert till.paid == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields | {"PayPal-Transmission-Sig": "forged"},
+        lambda fields: fields | {"PayPal-Transmission-Id": "another"},
+        lambda fields: {name: fields[name] for name in list(fields)[:4]},
+        lambda fields: {},
+    ],
+)
+def test_a_forged_webhook(till: Till, change: object) -> None:
+    """Changes nothing."""
+    octets = till.approved(till.agreed())
+    fields = change(till.paypal.sign(octets))  # type: ignore[operator]
+    assert till.hear(octets, fields) == 403
+    assert till.paid == []
+
+
+def test_a_signature_is_of_its_octets(till: Till) -> None:
+    """The same event in other octets is another."""
+    octets = till.approved(till.agreed())
+    other = json.dumps(json.loads(octets)).encode()
+    assert till.hear(other, till.paypal.sign(octets)) == 403
+    assert till.paid == []
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"{", b"[]", b'{"event_type": 1, "resource": {}}', b'{"event_type": "A"}',
+     b'{"event_type": "A", "resource": {"x": NaN}}', b"[" * 100_000, b"\xff"],
+)  # fmt: skip
+def test_no_event(till: Till, octets: bytes) -> None:
+    """Is refused without a question to PayPal."""
+    before = len(till.paypal.asked)
+    assert till.hear(octets, {}) == 400
+    assert len(till.paypal.asked) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("CHECKOUT.ORDER.APPROVED", {"id": "5O190127TN364715T"}),
+        ("CHECKOUT.ORDER.APPROVED", {"id": {"a": 1}}),
+        ("PAYMENT.CAPTURE.COMPLETED", {"supplementary_data": 1, "links": [1, {"rel": "up"}]}),
+        ("PAYMENT.CAPTURE.REFUNDED", {"id": "1", "links": {}}),
+        ("CUSTOMER.DISPUTE.CREATED", {}),
+    ],
+)
+def test_what_is_not_ours(till: Till, kind: str, resource: dict[str, object]) -> None:
+    """Is heard, and is not worth a question to PayPal."""
+    before = len(till.paypal.asked)
+    assert till.hear(till.paypal.event(kind, resource), {}) == 200
+    assert len(till.paypal.asked) == before
+
+
+def test_money_goes_back(till: Till) -> None:
+    """In parts, each once; a reversal too; the invoice is to be paid again, under another name."""
+    order_id = till.agreed()
+    till.back(order_id)
+    part = till.paypal.refund(order_id, "20.00")
+    assert [till.hear(part), till.hear(part)] == [200, 200]
+    assert till.paid == [12000, -2000]
+    assert till.hear(till.paypal.refund(order_id, "100.00", "REVERSED")) == 200
+    assert sum(till.paid) == 0
+    again = till.begin()
+    [unit] = till.paypal.orders[again]["purchase_units"]
+    assert (unit["invoice_id"], unit["amount"]["value"]) == (f"{till.invoice.number}-2", "120.00")
+
+
+def test_a_refund_that_comes_first(till: Till) -> None:
+    """Has to wait for what it is of."""
+    order_id = till.agreed()
+    till.paypal._capture(till.paypal.orders[order_id])
+    refund = till.paypal.refund(order_id, "20.00")
+    assert till.hear(refund) == 503
+    assert till.hear(till.captured(order_id)) == 200
+    assert till.hear(refund) == 200
+    assert till.paid == [12000, -2000]
+
+
+def test_the_database_is_away(till: Till) -> None:
+    """PayPal comes again."""
+    octets = till.approved(till.agreed())
+    with new_pool(NOWHERE) as pool:
+        nowhere = Checkout(
+            client(till.paypal), PayPalOrders(pool), Payments(pool), Invoices(pool),
+            lambda: CONSOLE, lambda: datetime.now(UTC),
+        )  # fmt: skip
+        fields = {name.lower(): value for name, value in till.paypal.sign(octets).items()}
+        assert run(lambda: nowhere.notified(fields, octets)) == 503
+
+
+def test_a_token_is_kept_until_it_ends(stand_in: StandIn) -> None:
+    """Then there is a new one; and when PayPal does not know it any more."""
+    clock = Clock()
+    one = client(stand_in, reactor=clock)
+
+    def tokens() -> int:
+        with pytest.raises(Declined, match="INVALID_RESOURCE_ID"):
+            run(lambda: one.order("NONE"))
+        return len(stand_in.tokens)
+
+    first = tokens()
+    assert tokens() == first
+    clock.advance(32_400 - 60)
+    assert tokens() == first + 1
+    stand_in.tokens[-1] = "ended"
+    assert tokens() == first + 2
+
+
+def test_wrong_credentials(stand_in: StandIn) -> None:
+    """Are said, and the secret is not."""
+    with pytest.raises(PayPalError) as raised:
+        run(lambda: client(stand_in, "wrong-secret").order("NONE"))
+    assert "invalid_client" in str(raised.value)
+    assert "wrong-secret" not in str(raised.value)
+
+
+def test_a_place_to_pay_that_is_strange(till: Till) -> None:
+    """Nobody is sent there."""
+    create = till.paypal._create
+
+    def elsewhere(asked: dict[str, object]) -> tuple[int, dict[str, object]]:
+        status, order = create(asked)
+        return status, order | {"links": [{"rel": "approve", "href": "https://attaque.test/"}]}
+
+    till.paypal._create = elsewhere  # type: ignore[method-assign]
+    try:
+        with pytest.raises(Away, match="strange"):
+            till.begin()
+    finally:
+        till.paypal._create = create  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("api", "site"),
+    [
+        ("https://api-m.paypal.com", "https://www.paypal.com"),
+        ("https://api-m.sandbox.paypal.com/", "https://www.sandbox.paypal.com"),
+        ("http://127.0.0.1:8099", "http://127.0.0.1:8099"),
+    ],
+)
+def test_where_people_pay(api: str, site: str) -> None:
+    """It follows from where the interface is."""
+    assert PayPal(Clock(), None, api, "", "", "").site == site  # type: ignore[arg-type]
