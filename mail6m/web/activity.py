@@ -76,6 +76,8 @@ ACTS = {
     Act.PASSWORD_LINK_SENT: N_("Lien pour un mot de passe envoyé"),
     Act.WRONG_PASSWORD: N_("Mot de passe refusé"),
     Act.INVITATION_SENT: N_("Invitation envoyée"),
+    Act.API_KEY_MADE: N_("Clé d'API créée"),
+    Act.API_KEY_REVOKED: N_("Clé d'API révoquée"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

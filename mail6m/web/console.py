@@ -44,16 +44,24 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.tokens import Tokens
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
+from mail6m.web.api.discs import DiscOperations
+from mail6m.web.api.gate import Api
+from mail6m.web.api.messages import MessageOperations
+from mail6m.web.api.queue import QueueOperations
+from mail6m.web.api.token import TokenOperations
+from mail6m.web.api.usage import UsageOperations
 from mail6m.web.cabinet import CabinetPages
 from mail6m.web.cellar import CellarPages
 from mail6m.web.discs import DiscPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
+from mail6m.web.keys import KeyPages
 from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.preferences import PreferencesPages
@@ -78,6 +86,7 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    KeyPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -116,10 +125,12 @@ class Parts:
     trusted_proxies: Sequence[Network]
     session_idle: float
     session_lifetime: float
+    api_rate: int
+    """Requests a minute of one key of the API."""
 
 
-def console(parts: Parts) -> tuple[Guard, list[object]]:
-    """The guard, and the pages behind it."""
+def console(parts: Parts) -> tuple[Guard, list[object], Api]:
+    """The guard, the pages behind it, and the API beside them."""
     sessions = Sessions(parts.pool, parts.session_idle, parts.session_lifetime)
     accounts, audit = Accounts(parts.pool), Audit(parts.pool)
     passwords = Passwords(parts.in_thread)
@@ -139,7 +150,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     reissue = Reissue(parts.directory, parts.deliveries)
     plans = Plans(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
-    claims = Claims(parts.pool)
+    claims, tokens = Claims(parts.pool), Tokens(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
 
@@ -180,5 +191,21 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        KeyPages(tokens),
     ]
-    return guard, pages
+    api = Api(
+        tokens,
+        [
+            MessageOperations(parts.cabinet, parts.archive, parts.deliveries, reissue),
+            UsageOperations(Customers(parts.pool)),
+            QueueOperations(parts.deliveries),
+            DiscOperations(parts.discs),
+            TokenOperations(parts.api_rate),
+        ],
+        __version__,
+        parts.api_rate,
+        parts.turn,
+        parts.reactor.seconds,
+        guard.client,
+    )
+    return guard, pages, api
