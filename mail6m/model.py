@@ -326,6 +326,11 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    INVOICE_ISSUED = "invoice issued"
+    CREDIT_ISSUED = "credit note issued"
+    PRICE_AGREED = "price agreed"
+    TARIFF_SET = "tariff set"
+    SELLER_SET = "seller set"
     API_KEY_MADE = "API key made"
     API_KEY_REVOKED = "API key revoked"
 

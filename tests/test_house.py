@@ -15,7 +15,8 @@ FLOORS = [
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
     | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
-    | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"},
+    | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
+    | {"billing.reference"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

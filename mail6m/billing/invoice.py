@@ -133,6 +133,45 @@ class Invoice:
         return self.gross - self.net - self.vat
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An invoice or a credit note, and what has been paid and taken back of it; all in cents."""
+
+    invoice: Invoice
+    paid: int
+    credited: int
+    """By credit notes about it; not negative."""
+    documented: bool
+    """Its PDF is there."""
+
+    @property
+    def balance(self) -> int:
+        """What is still to be paid; negative: to be paid back. Nothing of a credit note's own."""
+        if self.invoice.kind is Kind.CREDIT:
+            return 0
+        return self.invoice.gross - self.paid - self.credited
+
+    def overdue(self, today: date) -> int:
+        """For how many days something should have been paid; 0 if nothing should."""
+        return max((today - self.invoice.due_on).days, 0) if self.balance > 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document that is about to be issued: all but its number and its reference."""
+
+    customer: int
+    kind: Kind
+    issued_on: date
+    due_on: date
+    seller: Seller
+    buyer: Party
+    lines: tuple[Line, ...]
+    quarter: date | None = None
+    corrects: str | None = None
+    reason: str = ""
+
+
 def with_nets(lines: Iterable[Line]) -> tuple[Line, ...]:
     """Lines with what they are without taxes, so that those of a rate add up to the cent.
 

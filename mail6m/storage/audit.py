@@ -36,17 +36,18 @@ class Entry:
     object: str
 
 
-def audited(sql: str, *also: str) -> str:
+def audited(sql: str, *also: str, object_: str = "%(object)s") -> str:
     """A statement that returns rows, and what it did is noted if there is one at all.
 
-    Its parameters are named, and `note` has those of the note. ``also`` are statements of the same
-    transaction, which may read those rows as ``done``.
+    Its parameters are named, and `note` has those of the note; ``object_`` may name a column of the
+    rows in place of what the note says. ``also`` are statements of the same transaction, which may
+    read those rows as ``done``.
     """
     more = "".join(f", also_{number} AS ({one})" for number, one in enumerate(also))
     return f"""
 WITH done AS ({sql}), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
-    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, %(object)s FROM done LIMIT 1
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, {object_} FROM done LIMIT 1
 ){more}
 SELECT * FROM done"""
 

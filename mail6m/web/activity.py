@@ -76,6 +76,11 @@ ACTS = {
     Act.PASSWORD_LINK_SENT: N_("Lien pour un mot de passe envoyé"),
     Act.WRONG_PASSWORD: N_("Mot de passe refusé"),
     Act.INVITATION_SENT: N_("Invitation envoyée"),
+    Act.INVOICE_ISSUED: N_("Facture émise"),
+    Act.CREDIT_ISSUED: N_("Avoir émis"),
+    Act.PRICE_AGREED: N_("Meuble dédié convenu"),
+    Act.TARIFF_SET: N_("Tarifs changés"),
+    Act.SELLER_SET: N_("Société changée"),
     Act.API_KEY_MADE: N_("Clé d'API créée"),
     Act.API_KEY_REVOKED: N_("Clé d'API révoquée"),
 }
