@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache, partial
 from html import unescape
@@ -23,12 +23,14 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
+from psycopg2.extras import Json
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
 from mail6m.access.tokens import api_token_hash, new_api_token
+from mail6m.billing.invoice import Party, Seller
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
@@ -442,6 +444,8 @@ class House:
     key: str
     """A key of the API that may do everything."""
     key_number: int
+    invoice: str
+    """The number of one."""
     file: str
     """The name of one of all its mail, of which there is none."""
     messages: list[UUID]
@@ -558,6 +562,7 @@ def new_house(at: Console) -> House:
         *(number, token_hash(word)),
     )
     key, key_number = new_key(at, number, word)
+    invoice = new_invoice(at, number, company)
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -567,7 +572,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
-        key, key_number, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -576,7 +581,7 @@ def new_house(at: Console) -> House:
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
             disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
-            key, f"cle-{word}",
+            key, f"cle-{word}", invoice,
         ],
     )  # fmt: skip
 
@@ -592,6 +597,31 @@ def new_key(
         customer, api_token_hash(key), f"cle-{word}", list(scopes),
     )  # fmt: skip
     return key, int(number)
+
+
+def new_invoice(at: Console, customer: int, company: str) -> str:
+    """An invoice with its PDF; its number."""
+    number = f"2026-{next(_numbers):04}"
+    at.ask(
+        "INSERT INTO contract (customer_id, started_on) VALUES (%s, '2026-06-12')"
+        " ON CONFLICT DO NOTHING",
+        customer,
+    )
+    at.ask(
+        "INSERT INTO invoice (customer_id, number, kind, issued_on, due_on, quarter, reference,"
+        " seller, buyer, gross) VALUES (%s, %s, 'invoice', '2026-10-01', '2026-10-31',"
+        " '2026-07-01', creditor_reference(%s), %s, %s, 4000)",
+        *(customer, number, number, Json(asdict(Seller(Party("Mail6M"))))),
+        Json(asdict(Party(company))),
+    )
+    at.ask(
+        "INSERT INTO invoice_line VALUES (%s, %s, 1, 'month', '2026-07-01', 'tiroir', '', 4000,"
+        " 3333, 2000)",
+        *(customer, number),
+    )
+    pdf = f"%PDF-1.7 {company}".encode()
+    at.ask("INSERT INTO invoice_document VALUES (%s, %s, %s)", customer, number, pdf)
+    return number
 
 
 def new_operator(

@@ -39,6 +39,8 @@ from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.papers import Papers
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -51,6 +53,7 @@ from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
 from mail6m.web.api.discs import DiscOperations
 from mail6m.web.api.gate import Api
+from mail6m.web.api.invoices import InvoiceOperations
 from mail6m.web.api.messages import MessageOperations
 from mail6m.web.api.queue import QueueOperations
 from mail6m.web.api.token import TokenOperations
@@ -89,6 +92,16 @@ PAGES: tuple[type, ...] = (
     KeyPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
+
+OPERATIONS: tuple[type, ...] = (
+    MessageOperations,
+    UsageOperations,
+    QueueOperations,
+    DiscOperations,
+    InvoiceOperations,
+    TokenOperations,
+)
+"""The groups of operations of the API, in the order of docs/api.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +213,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             UsageOperations(Customers(parts.pool)),
             QueueOperations(parts.deliveries),
             DiscOperations(parts.discs),
+            InvoiceOperations(Invoices(parts.pool), Papers(parts.pool)),
             TokenOperations(parts.api_rate),
         ],
         __version__,
