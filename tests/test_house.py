@@ -70,6 +70,24 @@ def test_imports_point_down(module: str, path: Path) -> None:
         assert (module.split(".")[0], name.split(".")[0]) not in NEVER
 
 
+NO_CONTENT = {"reader", "seal", "content", "intake", "shelves.contents", "shelves.exports"}
+"""What could read a message, or open what is sealed."""
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [one for one in _modules() if one[0].startswith("web.api")]
+)
+def test_the_api_cannot_reach_content(module: str, path: Path) -> None:
+    """No module of it imports what reads bodies; of the archive, only what describes a message."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "mail6m.storage.archive":
+            assert {name.name for name in node.names} == {"Details"}
+    for imported in _imports(path) - {"mail6m"}:
+        name = imported.removeprefix("mail6m.")
+        assert name not in NO_CONTENT, f"mail6m.{module} imports {imported}"
+        assert not name.startswith(("shelves.disc", "shelves.export"))
+
+
 @pytest.mark.parametrize(("module", "path"), _modules())
 def test_only_storage_speaks_to_the_database(module: str, path: Path) -> None:
     """SQL and its drivers stay in storage; the reactor is imported by nobody but tap and cli."""

@@ -11,8 +11,8 @@ NEIGHBOURS = 8
 """A neighbourhood may do so many times what one client of it may."""
 MOST = 50_000
 """Who is remembered, by each meter: some 15 MB. Beyond it, who has been away for longest is not."""
-_GRAIN = 1e-6
-"""Seconds that times may be wrong by, being sums."""
+_GRAIN = 1e-3
+"""Seconds that times may be wrong by, being sums of what 53 bits do not hold."""
 
 
 class Meter:

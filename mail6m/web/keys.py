@@ -39,7 +39,7 @@ class KeyForm(Form):
     scopes = SelectMultipleField(
         N_("Ce qu'elle permet"),
         [DataRequired(N_("Cochez ce que la clé permet."))],
-        choices=[(scope.value, label) for scope, label in SCOPES.items()],
+        choices=[],  # the page has them
         validate_choice=False,
     )
     until = Line(N_("Jusqu'au"))
