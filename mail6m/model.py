@@ -253,6 +253,23 @@ class Role(enum.StrEnum):
     """Looks, and does nothing."""
 
 
+class Scope(enum.StrEnum):
+    """What a key of the API may do."""
+
+    MESSAGES_READ = "messages:read"
+    MESSAGES_REISSUE = "messages:reissue"
+    USAGE_READ = "usage:read"
+    QUEUE_READ = "queue:read"
+    QUEUE_RETRY = "queue:retry"
+    DISCS_READ = "discs:read"
+    INVOICES_READ = "invoices:read"
+
+    @property
+    def acts(self) -> bool:
+        """Whether it changes something."""
+        return self in (Scope.MESSAGES_REISSUE, Scope.QUEUE_RETRY)
+
+
 class Act(enum.StrEnum):
     """What somebody did, as the audit names it. The page "Activité" has a label for each."""
 
@@ -319,6 +336,8 @@ class Act(enum.StrEnum):
     PAYMENT_ASKED = "payment by PayPal begun"
     ENTRY_PUT_ASIDE = "statement entry put aside"
     ENTRY_TAKEN_UP = "statement entry taken up"
+    API_KEY_MADE = "API key made"
+    API_KEY_REVOKED = "API key revoked"
 
 
 class StsMode(enum.StrEnum):

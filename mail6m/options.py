@@ -174,6 +174,7 @@ _RANGES = (
     ("seal_threads", 1, 64),
     ("database_connections", 1, 1_000),
     ("console_connections", 1, 1_000),
+    ("api_rate", 1, 100_000),
     ("relay_sessions", 1, 1_000),
     ("scans", 1, 1_000),
     ("max_message_size", 1_024, 1 << 40),

@@ -39,6 +39,8 @@ class Settings:
     """A session of the console ends so long after its last request."""
     session_lifetime: float = 43_200.0
     """A session of the console ends so long after signing in."""
+    api_rate: int = 120
+    """Requests a minute of one key of the API."""
     hostname: str = field(default_factory=socket.getfqdn)
     """The name in the SMTP banner, in Received: and in bounces."""
     dns: tuple[str, ...] = ()

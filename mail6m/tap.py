@@ -74,6 +74,7 @@ from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
 from mail6m.storage.whitelist import Whitelist
 from mail6m.trust import Trust, WebTrust
 from mail6m.turn import without_log_context
+from mail6m.web.api.gate import Api
 from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
 from mail6m.web.guard import Guard
@@ -260,7 +261,7 @@ class Mail6M(Service):
         self._foundation.overflow.look_everywhere()
         self._queue.reroute()
 
-    def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object]]:
+    def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object], Api]:
         foundation, settings = self._foundation, self.settings
         pool = foundation.console_pool
         return console(
@@ -295,6 +296,7 @@ class Mail6M(Service):
                 session_idle=settings.session_idle,
                 session_lifetime=settings.session_lifetime,
                 checkout=self._checkout,
+                api_rate=settings.api_rate,
             )
         )
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from functools import cache, partial
 from html import unescape
 from ipaddress import ip_network
@@ -23,6 +25,7 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
+from psycopg2.extras import Json
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
@@ -32,10 +35,12 @@ from mail6m.billing.checkout import Checkout
 from mail6m.billing.invoice import Draft, Kind, LineKind, Party, with_nets
 from mail6m.billing.invoice import Line as InvoiceLine
 from mail6m.billing.paypal import Order, Terms
+from mail6m.access.tokens import api_token_hash, new_api_token
+from mail6m.billing.invoice import Party, Seller
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
-from mail6m.model import HOUSE, Role, Summary
+from mail6m.model import HOUSE, Role, Scope, Summary
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -182,6 +187,7 @@ def listening(
     cashier: Any = None,
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
+    api_rate: int = 100_000,
 ) -> Iterator[Console]:
     """The console on a database."""
     reactor = the_reactor()
@@ -241,12 +247,13 @@ def listening(
                 lambda: "https://console.mail6m.test",
                 lambda: datetime.now(UTC),
             ),
+            "api_rate": api_rate,
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
         async def listen() -> tuple[Guard, Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
-                guard, pages = console(parts)
+                guard, pages, api = console(parts)
             policies = Policies(Clock(), domains, available["mx_names"])
             web = Web(
                 CollectorRegistry(),
@@ -256,6 +263,7 @@ def listening(
                 guard,
                 [*pages, *more_pages],
                 available["checkout"].notified,
+                api,
             )
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
@@ -482,6 +490,11 @@ class House:
     """The token of a letter to the reader."""
     disc: str
     """The serial number of one that is on its way."""
+    key: str
+    """A key of the API that may do everything."""
+    key_number: int
+    invoice: str
+    """The number of one."""
     file: str
     """The name of one of all its mail, of which there is none."""
     invoice: str
@@ -606,6 +619,8 @@ def new_house(at: Console) -> House:
         *(number, token_hash(word)),
     )
     invoice, payment, entry, order = new_invoice(at, number, word)
+    key, key_number = new_key(at, number, word)
+    invoice = new_invoice(at, number, company)
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -617,6 +632,7 @@ def new_house(at: Console) -> House:
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         invoice, payment, entry, order,
+        key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -626,6 +642,8 @@ def new_house(at: Console) -> House:
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
             disc, f"cheque-{word}", f"payeur-{word}", order, entry, f"reponse-{word}",
             f"Firefox-{word}", letter, domain, word,
+            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            key, f"cle-{word}", invoice,
         ],
     )  # fmt: skip
 
@@ -670,6 +688,42 @@ def new_invoice(at: Console, customer: int, word: str) -> tuple[str, int, str, s
         "INSERT INTO paypal_order VALUES (%s, %s, %s, 11000, 'georges')", customer, order, number
     )
     return number, int(payment), f"csv:{word}", order
+def new_key(
+    at: Console, customer: int, word: str = "", scopes: Sequence[str] = tuple(Scope)
+) -> tuple[str, int]:
+    """A key of the API, and its number."""
+    key = new_api_token()
+    [[number]] = at.ask(
+        "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by)"
+        " VALUES (%s, %s, %s, %s, 'georges@duchemin.fr') RETURNING token_id",
+        customer, api_token_hash(key), f"cle-{word}", list(scopes),
+    )  # fmt: skip
+    return key, int(number)
+
+
+def new_invoice(at: Console, customer: int, company: str) -> str:
+    """An invoice with its PDF; its number."""
+    number = f"2026-{next(_numbers):04}"
+    at.ask(
+        "INSERT INTO contract (customer_id, started_on) VALUES (%s, '2026-06-12')"
+        " ON CONFLICT DO NOTHING",
+        customer,
+    )
+    at.ask(
+        "INSERT INTO invoice (customer_id, number, kind, issued_on, due_on, quarter, reference,"
+        " seller, buyer, gross) VALUES (%s, %s, 'invoice', '2026-10-01', '2026-10-31',"
+        " '2026-07-01', creditor_reference(%s), %s, %s, 4000)",
+        *(customer, number, number, Json(asdict(Seller(Party("Mail6M"))))),
+        Json(asdict(Party(company))),
+    )
+    at.ask(
+        "INSERT INTO invoice_line VALUES (%s, %s, 1, 'month', '2026-07-01', 'tiroir', '', 4000,"
+        " 3333, 2000)",
+        *(customer, number),
+    )
+    pdf = f"%PDF-1.7 {company}".encode()
+    at.ask("INSERT INTO invoice_document VALUES (%s, %s, %s)", customer, number, pdf)
+    return number
 
 
 def new_operator(
@@ -887,6 +941,11 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /comptes/supprimer": lambda h: Sample(
         fields=[("compte", h.reader[1]), ("sur", "oui")], foreign=404
+    ),
+    "GET /cles": lambda _: Sample(),
+    "POST /cles": lambda h: Sample(fields=[("name", h.word), ("scopes", "usage:read")]),
+    "POST /cles/revoquer": lambda h: Sample(
+        fields=[("cle", h.key_number), ("sur", "oui")], foreign=404
     ),
     "GET /oubli": lambda _: Sample(),
     "POST /oubli": lambda h: Sample(fields=[("email", h.reader_email)], bearer=True),

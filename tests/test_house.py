@@ -18,6 +18,7 @@ FLOORS = [
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
     | {"billing.reference", "billing.identifiers", "billing.sellers"},
     | {"billing.reference", "billing.statement", "billing.matching"},
+    | {"billing.reference"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},
@@ -69,6 +70,24 @@ def test_imports_point_down(module: str, path: Path) -> None:
         name = imported.removeprefix("mail6m.")
         assert _floor(name) <= _floor(module), f"mail6m.{module} imports {imported}"
         assert (module.split(".")[0], name.split(".")[0]) not in NEVER
+
+
+NO_CONTENT = {"reader", "seal", "content", "intake", "shelves.contents", "shelves.exports"}
+"""What could read a message, or open what is sealed."""
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [one for one in _modules() if one[0].startswith("web.api")]
+)
+def test_the_api_cannot_reach_content(module: str, path: Path) -> None:
+    """No module of it imports what reads bodies; of the archive, only what describes a message."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "mail6m.storage.archive":
+            assert {name.name for name in node.names} == {"Details"}
+    for imported in _imports(path) - {"mail6m"}:
+        name = imported.removeprefix("mail6m.")
+        assert name not in NO_CONTENT, f"mail6m.{module} imports {imported}"
+        assert not name.startswith(("shelves.disc", "shelves.export"))
 
 
 @pytest.mark.parametrize(("module", "path"), _modules())

@@ -32,6 +32,31 @@ def test_so_many_at_once_and_then_at_that_pace() -> None:
     assert [_try(meter, "a", 70.0) for _ in range(7)] == [True] * 6 + [False]
 
 
+def test_what_is_left() -> None:
+    """How many times more at once, and when there will be so many: what RateLimit tells."""
+    meter = Meter(6)
+    assert (meter.left("a", 0.0), meter.until("a", 0.0, 6)) == (6, 0.0)
+    for _ in range(6):
+        meter.add("a", 0.0)
+    assert (meter.left("a", 0.0), meter.until("a", 0.0), meter.until("a", 0.0, 6)) == (
+        0,
+        10.0,
+        60.0,
+    )
+    assert (meter.left("a", 10.0), meter.until("a", 10.0)) == (1, 0.0)
+
+
+@given(moments, st.integers(1, 50))
+def test_left_is_what_is_let_pass(pauses: list[float], most: int) -> None:
+    """However it came to that: so many more are let pass at once, and then no more."""
+    meter, now = Meter(most), 1_700_000_000.0
+    for pause in pauses:
+        now += pause
+        _try(meter, "a", now)
+    left = meter.left("a", now)
+    assert [_try(meter, "a", now) for _ in range(left + 1)] == [True] * left + [False]
+
+
 @given(moments, st.integers(1, 50))
 def test_no_stretch_of_time_has_more(pauses: list[float], most: int) -> None:
     """Whenever one tries: over any stretch, ``most`` and the pace of it, and not one more."""

@@ -11,8 +11,8 @@ NEIGHBOURS = 8
 """A neighbourhood may do so many times what one client of it may."""
 MOST = 50_000
 """Who is remembered, by each meter: some 15 MB. Beyond it, who has been away for longest is not."""
-_GRAIN = 1e-6
-"""Seconds that times may be wrong by, being sums."""
+_GRAIN = 1e-3
+"""Seconds that times may be wrong by, being sums of what 53 bits do not hold."""
 
 
 class Meter:
@@ -33,6 +33,17 @@ class Meter:
     def full(self, who: str, now: float) -> bool:
         """Whether once more would be too often."""
         return self._even.get(who, now) + self._step > now + MINUTE + _GRAIN
+
+    def left(self, who: str, now: float) -> int:
+        """How many times more there may be at once."""
+        return max(0, int((now + MINUTE + _GRAIN - self._owed(who, now)) / self._step))
+
+    def until(self, who: str, now: float, times: int = 1) -> float:
+        """Seconds until there may be so many at once; 0 if there may be now."""
+        return max(0.0, self._owed(who, now) + times * self._step - now - MINUTE)
+
+    def _owed(self, who: str, now: float) -> float:
+        return max(self._even.get(who, now), now)
 
     def add(self, who: str, now: float) -> None:
         """Count once more."""

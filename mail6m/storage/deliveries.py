@@ -186,7 +186,9 @@ _OWN = f"""{_DESTINATIONS}, own AS (
 )"""
 
 _WAITING = f"""{_OWN}, page AS (
-    SELECT * FROM own ORDER BY message_id, number OFFSET %(offset)s LIMIT %(limit)s
+    SELECT * FROM own
+    WHERE %(after)s::uuid IS NULL OR (message_id, number) > (%(after)s::uuid, %(number)s::bigint)
+    ORDER BY message_id, number OFFSET %(offset)s LIMIT %(limit)s
 )
 SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.state, q.attempts,
        q.queued_at, q.next_attempt_at, q.last_reply,
@@ -237,8 +239,7 @@ WITH due AS (
       AND q.state = 0 AND {_FREE} FOR UPDATE SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
-_REISSUE = """
-WITH last AS (
+_ADDED = """last AS (
     SELECT coalesce(max(number), -1) AS number FROM delivery
     WHERE customer_id = %(customer)s AND message_id = %(id)s
 ), added AS (
@@ -249,13 +250,38 @@ WITH last AS (
     FROM last, unnest(%(recipients)s::text[], %(destinations)s::text[])
          WITH ORDINALITY AS r (recipient, destination, ordinality)
     WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s
-                  FOR KEY SHARE)  -- or it may be deleted meanwhile, and the deliveries stay
+                  FOR KEY SHARE)  -- or it may be deleted meanwhile, and the deliveries stay"""
+_NOTED = """
     RETURNING 1
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, %(object)s FROM added LIMIT 1
 ), told AS (SELECT pg_notify('mail6m_queue', ''))
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM told)"""
+
+_REISSUE = f"WITH {_ADDED}{_NOTED}"
+
+# Whoever writes the key down is the one who queues; who comes at the same time waits for that.
+_REISSUE_ONCE = f"""
+WITH forgotten AS (
+    DELETE FROM api_reissue WHERE customer_id = %(customer)s AND token_id = %(token)s
+      AND key <> %(key)s AND at < now() - interval '1 day'
+), once AS (
+    INSERT INTO api_reissue AS o (customer_id, token_id, key, message_id, deliveries, without_way)
+    SELECT %(customer)s, %(token)s, %(key)s, %(id)s::uuid,
+           cardinality(%(recipients)s::text[]), %(without)s::text[]
+    WHERE EXISTS (SELECT 1 FROM message WHERE customer_id = %(customer)s AND message_id = %(id)s)
+    ON CONFLICT (customer_id, token_id, key) DO UPDATE
+    SET message_id = EXCLUDED.message_id, deliveries = EXCLUDED.deliveries,
+        without_way = EXCLUDED.without_way, at = now()
+    WHERE o.at < now() - interval '1 day'
+    RETURNING 1
+), {_ADDED}
+      AND EXISTS (SELECT 1 FROM once){_NOTED}"""
+
+_REISSUED = """
+SELECT message_id, deliveries, without_way FROM api_reissue
+WHERE customer_id = %s AND token_id = %s AND key = %s AND at >= now() - interval '1 day'"""
 
 # One that a server has in hand is tried already; its next_attempt_at is the end of the lease.
 _DELIVERIES = """
@@ -329,6 +355,22 @@ class Waiting(NamedTuple):
     """A server has it in hand."""
     down: bool
     """Its destination is down."""
+
+
+class Once(NamedTuple):
+    """A key under which something is done once: of the API's key that it came with."""
+
+    token: int
+    key: bytes
+    """SHA-256 of what the program said."""
+
+
+class Already(NamedTuple):
+    """What was done under such a key."""
+
+    message: UUID
+    deliveries: int
+    without_way: list[str]
 
 
 class Deliveries:
@@ -424,9 +466,21 @@ class Deliveries:
         parameters = {"customer": customer, "destination": _name(destination), "limit": limit}
         return [_delivery(row) for row in await self._pool.query(_LIST, parameters)]
 
-    async def waiting(self, customer: int, offset: int, limit: int) -> list[Waiting]:
-        """What a customer's recipients have not got yet, in order of arrival."""
-        parameters = {"customer": customer, "offset": offset, "limit": limit}
+    async def waiting(
+        self, customer: int, offset: int, limit: int, after: tuple[UUID, int] | None = None
+    ) -> list[Waiting]:
+        """What a customer's recipients have not got yet, in order of arrival.
+
+        ``after`` names the delivery, by message and number, that the first one comes after.
+        """
+        message, number = after if after is not None else (None, None)
+        parameters = {
+            "customer": customer,
+            "offset": offset,
+            "limit": limit,
+            "after": str(message) if message else None,
+            "number": number,
+        }
         rows = await self._pool.query(_WAITING, parameters)
         return [Waiting(_delivery(row[:10]), *row[10:]) for row in rows]
 
@@ -480,6 +534,36 @@ class Deliveries:
         if recipients and not added:
             raise Refused(f"customer {by.customer} has no message {message}")
         return added
+
+    async def reissue_once(
+        self,
+        by: By,
+        once: Once,
+        message: UUID,
+        recipients: Sequence[tuple[str, str]],
+        without_way: Sequence[str],
+    ) -> bool:
+        """As `reissue`, unless it has been done under that key; whether it was done now.
+
+        ``without_way`` is what is answered beside the number of deliveries. Not done either if
+        there is no such message.
+        """
+        parameters = {
+            "customer": by.customer,
+            "token": once.token,
+            "key": once.key,
+            "id": str(message),
+            "recipients": [recipient for recipient, _ in recipients],
+            "destinations": [destination for _, destination in recipients],
+            "without": list(without_way),
+        }
+        act = note(by, Act.MESSAGE_REISSUED, message)
+        return bool((await self._pool.query(_REISSUE_ONCE, parameters | act))[0][0])
+
+    async def reissued(self, customer: int, once: Once) -> Already | None:
+        """What has been done under a key within a day."""
+        rows = await self._pool.query(_REISSUED, (customer, once.token, once.key))
+        return Already(UUID(rows[0][0]), rows[0][1], list(rows[0][2])) if rows else None
 
     async def length(self) -> tuple[int, datetime | None, str]:
         """Deliveries that are queued, since when the oldest, and the last words of a host."""

@@ -86,6 +86,8 @@ ACTS = {
     Act.PAYMENT_ASKED: N_("Paiement par PayPal commencé"),
     Act.ENTRY_PUT_ASIDE: N_("Ligne de relevé mise de côté"),
     Act.ENTRY_TAKEN_UP: N_("Ligne de relevé reprise"),
+    Act.API_KEY_MADE: N_("Clé d'API créée"),
+    Act.API_KEY_REVOKED: N_("Clé d'API révoquée"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

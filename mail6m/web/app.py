@@ -1,4 +1,4 @@
-"""The web endpoint: the console, metrics for Prometheus, and a health page for load balancers."""
+"""The web endpoint: the console, the API, Prometheus' metrics, a health page for load balancers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mail6m.storage.errors import Unavailable
+from mail6m.web.api.gate import Api, is_api
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Route, routes_of
 from mail6m.web.site import QuietSite, StaticFile, static_files
@@ -27,17 +28,20 @@ class _Door(Resource):
 
     isLeaf = True
 
-    def __init__(self, guard: Guard, inside: IResource) -> None:
+    def __init__(
+        self, guard: Guard, inside: IResource, refuse: Callable[[Any, int], bytes]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._guard = guard
         self._inside = inside
+        self._refuse = refuse
 
     def render(self, request: Any) -> Any:
         """See `twisted.web.iweb.IResource.render`."""
         refused = self._guard.greet(request)
         if refused is None:
             return self._inside.render(request)
-        request.write(refused)
+        request.write(self._refuse(request, refused))
         request.finish()
         return NOT_DONE_YET
 
@@ -58,6 +62,7 @@ class Web:
         policy: Callable[[str], Awaitable[bytes | None]],
         guard: Guard,
         console: Sequence[object],
+        api: Api,
         paypal: Webhook | None = None,
     ) -> None:
         """``policy`` is what a host of some name serves as an MTA-STS policy, if it has one.
@@ -70,6 +75,7 @@ class Web:
         self._measure = measure
         self._policy = policy
         self._guard = guard
+        self._api = api
         self._static = static_files()
         self.app = Klein()
         self.app.url_map.merge_slashes = False  # there is one address for a page, and no redirect
@@ -81,28 +87,37 @@ class Web:
         for pages in console:
             for route, function in routes_of(pages):
                 self._add(route, function)
+        for rule, method, function in api.routes():
+            self._route(rule, method, function)
         self.app.handle_errors(HTTPException)(self.refused)
 
     def site(self) -> Site:
         """What a web endpoint serves."""
-        return QuietSite(_Door(self._guard, self.app.resource()))  # type: ignore[no-untyped-call]
+        door = _Door(self._guard, self.app.resource(), self._refuse)
+        return QuietSite(door)  # type: ignore[no-untyped-call]
 
     def _add(self, route: Route, function: Callable[..., Awaitable[Answer]]) -> None:
-        methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
-
         def serve(request: IRequest, **values: Any) -> Deferred[bytes]:
             return self._guard.serve(request, route, function, values)
 
-        name = f"{route.method} {route.rule}"
-        self.app.route(route.rule, methods=methods, endpoint=name)(serve)
+        self._route(route.rule, route.method, serve)
+
+    def _route(self, rule: str, method: str, function: Callable[..., Any]) -> None:
+        methods = ["GET", "HEAD"] if method == "GET" else [method]
+        self.app.route(rule, methods=methods, endpoint=f"{method} {rule}")(function)
 
     def refused(self, request: Any, failure: Any) -> bytes:
         """No route: there is no such page, or not for that method."""
         error = failure.value
         if isinstance(error, MethodNotAllowed):
             request.setHeader("allow", ", ".join(sorted(error.valid_methods or ())))
-            return self._guard.refuse(request, 405)
-        return self._guard.refuse(request, 404)
+            return self._refuse(request, 405)
+        return self._refuse(request, 404)
+
+    def _refuse(self, request: Any, status: int) -> bytes:
+        """Programs get a problem, browsers a page."""
+        whose = self._api if is_api(request.path) else self._guard
+        return whose.refuse(request, status)
 
     def static(self, request: Any, name: str) -> bytes:
         """A file that comes with the console; asked for with a version, it may be kept."""

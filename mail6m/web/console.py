@@ -46,15 +46,24 @@ from mail6m.storage.domains import Domains
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
 from mail6m.storage.payments import Payments
+from mail6m.storage.papers import Papers
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.tokens import Tokens
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
 from mail6m.web.activity import ActivityPages
+from mail6m.web.api.discs import DiscOperations
+from mail6m.web.api.gate import Api
+from mail6m.web.api.invoices import InvoiceOperations
+from mail6m.web.api.messages import MessageOperations
+from mail6m.web.api.queue import QueueOperations
+from mail6m.web.api.token import TokenOperations
+from mail6m.web.api.usage import UsageOperations
 from mail6m.web.cabinet import CabinetPages
 from mail6m.web.cellar import CellarPages
 from mail6m.web.discs import DiscPages
@@ -62,6 +71,7 @@ from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.invoices import InvoicePages
+from mail6m.web.keys import KeyPages
 from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.overview import OverviewPages
@@ -91,8 +101,19 @@ PAGES: tuple[type, ...] = (
     InvoicePages,
     HouseInvoicePages,
     PaymentPages,
+    KeyPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
+
+OPERATIONS: tuple[type, ...] = (
+    MessageOperations,
+    UsageOperations,
+    QueueOperations,
+    DiscOperations,
+    InvoiceOperations,
+    TokenOperations,
+)
+"""The groups of operations of the API, in the order of docs/api.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +152,12 @@ class Parts:
     session_lifetime: float
     checkout: Checkout | None
     """Takes payments by PayPal; None: customers pay otherwise."""
+    api_rate: int
+    """Requests a minute of one key of the API."""
 
 
-def console(parts: Parts) -> tuple[Guard, list[object]]:
-    """The guard, and the pages behind it."""
+def console(parts: Parts) -> tuple[Guard, list[object], Api]:
+    """The guard, the pages behind it, and the API beside them."""
     sessions = Sessions(parts.pool, parts.session_idle, parts.session_lifetime)
     accounts, audit = Accounts(parts.pool), Audit(parts.pool)
     passwords = Passwords(parts.in_thread)
@@ -158,6 +181,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     invoices, payments = Invoices(parts.pool), Payments(parts.pool)
     documents = DocumentTable(parts.pool)
     bookkeeping = Bookkeeping(payments, invoices, parts.in_thread, parts.clock)
+    claims, tokens = Claims(parts.pool), Tokens(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
 
@@ -204,5 +228,22 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         InvoicePages(invoices, payments, documents, parts.checkout),
         HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
         PaymentPages(payments, bookkeeping),
+        KeyPages(tokens),
     ]
-    return guard, pages
+    api = Api(
+        tokens,
+        [
+            MessageOperations(parts.cabinet, parts.archive, parts.deliveries, reissue),
+            UsageOperations(Customers(parts.pool)),
+            QueueOperations(parts.deliveries),
+            DiscOperations(parts.discs),
+            InvoiceOperations(Invoices(parts.pool), Papers(parts.pool)),
+            TokenOperations(parts.api_rate),
+        ],
+        __version__,
+        parts.api_rate,
+        parts.turn,
+        parts.reactor.seconds,
+        guard.client,
+    )
+    return guard, pages, api

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from werkzeug.datastructures import MultiDict
 
@@ -30,7 +30,7 @@ from mail6m.web.download import send
 from mail6m.web.menu import HOME, N_
 from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
-from mail6m.web.site import fields
+from mail6m.web.site import fields, unhurried
 from mail6m.web.visit import Answer, Download, Html, Leave, NotFound, Plain, Redirect, Visit
 from mail6m.web.words import preferred
 
@@ -99,8 +99,8 @@ class Guard:
         self._proxies = proxies
         self._clock = clock
 
-    def greet(self, request: Any) -> bytes | None:
-        """Give an answer its headers, whatever it will be; it is one already to what is no request.
+    def greet(self, request: Any) -> int | None:
+        """Give an answer its headers, whatever it will be; the status of what is no request.
 
         Those are what no browser sends: another method than a page's, no name of a host, an
         address that is no text, or that looks like another site's.
@@ -114,12 +114,16 @@ class Guard:
         request.responseHeaders.removeHeader("server")  # its version is nobody's business
         if request.method not in (b"GET", b"HEAD", b"POST"):
             request.setHeader("allow", "GET, HEAD, POST")
-            return self.refuse(request, 405)
+            return 405
         if not _HOST.fullmatch(origin.host):
-            return self.refuse(request, 400)
+            return 400
         if not request.uri.startswith(b"/") or request.uri.startswith(b"//"):
-            return self.refuse(request, 404)
-        return None if _is_text(request.postpath) else self.refuse(request, 404)
+            return 404
+        return None if _is_text(request.postpath) else 404
+
+    def client(self, request: Any) -> str:
+        """The address that a request comes from."""
+        return self._origin(request).client
 
     def refuse(self, request: Any, status: int) -> bytes:
         """A page for somebody who is not known, where there is nothing to serve."""
@@ -134,14 +138,7 @@ class Guard:
         values: dict[str, Any],
     ) -> Deferred[bytes]:
         """The answer to a request. A browser that goes away does not interrupt what it began."""
-        answered: Deferred[bytes] = Deferred(lambda _: None)
-
-        def done(result: Any) -> None:
-            if not answered.called:
-                answered.callback(result)
-
-        ensureDeferred(self._serve(request, route, function, values)).addBoth(done)
-        return answered
+        return unhurried(self._serve(request, route, function, values))
 
     async def _serve(
         self,

@@ -42,6 +42,7 @@ MENU = (
     Entry("/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/activite", N_("Activité"), "activity", 2, administrators=True),
     Entry("/securite", N_("Sécurité"), "security", 2),
+    Entry("/cles", N_("Clés d'API"), "key", 2, administrators=True),
 )
 
 OPERATORS_MENU = (

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web.server import Request, Site
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
@@ -80,6 +81,10 @@ class BoundedRequest(Request):
         """The body, if it says that it is JSON."""
         return self._content.getvalue() if _is(self._kind, b"application/json") else None
 
+    def body(self) -> bytes:
+        """All of it, as it is."""
+        return self._content.getvalue()
+
     def files(self) -> dict[str, bytes]:
         """What files came with it, by the names of their fields."""
         return self._upload()[1]
@@ -135,6 +140,18 @@ def _parts(content: io.BytesIO, kind: bytes) -> tuple[Sequence[tuple[str, str]],
         return [], {}
     typed = [(name, value.replace("\x00", "\ufffd")) for name, value in texts.items(multi=True)]
     return typed, {name: file.stream.read() for name, file in files.items()}
+
+
+def unhurried(answering: Coroutine[Any, Any, bytes]) -> Deferred[bytes]:
+    """An answer that is being made. A client that goes away does not interrupt what it began."""
+    answered: Deferred[bytes] = Deferred(lambda _: None)
+
+    def done(result: Any) -> None:
+        if not answered.called:
+            answered.callback(result)
+
+    ensureDeferred(answering).addBoth(done)
+    return answered
 
 
 class QuietSite(Site):
