@@ -309,6 +309,9 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    SIGNED_UP = "signed up"
+    SIGNUP_ACCEPTED = "sign-up accepted"
+    SIGNUP_REFUSED = "sign-up refused"
 
 
 class StsMode(enum.StrEnum):

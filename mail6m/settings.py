@@ -39,6 +39,10 @@ class Settings:
     """A session of the console ends so long after its last request."""
     session_lifetime: float = 43_200.0
     """A session of the console ends so long after signing in."""
+    signup: str = "open"
+    """Who may sign up: ``open``: everybody, ``approval``: whom an operator lets, ``closed``."""
+    hosted_by: str | None = None
+    """Name, address, telephone of who hosts the site (LCEN, art. 1-1); without it, its editor."""
     hostname: str = field(default_factory=socket.getfqdn)
     """The name in the SMTP banner, in Received: and in bounces."""
     dns: tuple[str, ...] = ()

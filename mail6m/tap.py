@@ -24,6 +24,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent
 
 from mail6m import __version__
+from mail6m.access.signup import Mode
 from mail6m.certificates import Certificates
 from mail6m.content import Budget
 from mail6m.delivery.conversation import Caller
@@ -278,6 +279,8 @@ class Mail6M(Service):
                 trusted_proxies=[ip_network(network) for network in settings.trusted_proxy],
                 session_idle=settings.session_idle,
                 session_lifetime=settings.session_lifetime,
+                signup=Mode(settings.signup),
+                hosted_by=settings.hosted_by or "",
             )
         )
 

@@ -28,6 +28,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
+from mail6m.access.signup import Mode
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
@@ -145,6 +146,7 @@ def listening(
     resolver: Any = None,
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
+    signup: Mode = Mode.OPEN,
 ) -> Iterator[Console]:
     """The console on a database."""
     reactor = the_reactor()
@@ -196,6 +198,8 @@ def listening(
             "trusted_proxies": [ip_network(proxy) for proxy in proxies],
             "session_idle": idle,
             "session_lifetime": lifetime,
+            "signup": signup,
+            "hosted_by": "",
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
@@ -437,6 +441,10 @@ class House:
     """The serial number of one that is on its way."""
     file: str
     """The name of one of all its mail, of which there is none."""
+    signup: str
+    """The token of a letter to somebody who wants to be a customer as well."""
+    waiting: int
+    """The number of another one, who waits for an operator."""
     messages: list[UUID]
     deliveries: list[str] = field(default_factory=list)
     """As `Delivery.id` writes them."""
@@ -556,10 +564,12 @@ def new_house(at: Console) -> House:
         f"Firefox-{word}",
         session,
     )
+    signup, waiting = (new_signup(at, f"{who}@inscrit-{word}.example") for who in ("un", "deux"))
+    at.ask("UPDATE signup SET confirmed_at = now() WHERE signup_id = %s", waiting[1])
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
-        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox", signup[0], waiting[1],
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -567,9 +577,22 @@ def new_house(at: Console) -> House:
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            f"inscrit-{word}", disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
+
+
+def new_signup(at: Console, email: str) -> tuple[str, int]:
+    """Somebody who wants to be a customer: the token of the letter, and the number."""
+    token = new_token()
+    [[number]] = at.ask(
+        "INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,"
+        " password_hash, client_address, expires_at)"
+        " VALUES (%s, %s, %s, 'Alphan', 'Georges', 'malle', 'fr', %s, '192.0.2.44',"
+        " now() + interval '1 day') RETURNING signup_id",
+        *(token_hash(token), email, f"Société de {email}", password_hash()),
+    )
+    return token, int(number)
 
 
 def new_operator(
@@ -778,6 +801,55 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("session", h.session)], foreign=404
     ),
     "POST /securite/sessions/fermer-les-autres": lambda _: Sample(),
+    "GET /pourquoi": lambda _: Sample(fields=[("langue", "en")]),
+    "GET /fonctionnement": lambda _: Sample(),
+    "GET /avantages": lambda _: Sample(),
+    "GET /tarifs": lambda _: Sample(),
+    "GET /mise-en-place": lambda _: Sample(),
+    "GET /conditions": lambda _: Sample(),
+    "GET /mentions": lambda _: Sample(),
+    "GET /robots.txt": lambda _: Sample(),
+    "GET /sitemap.xml": lambda _: Sample(),
+    "GET /inscription": lambda _: Sample(fields=[("meuble", "malle"), ("langue", "en")]),
+    "POST /inscription": lambda h: Sample(
+        fields=[
+            ("company", f"Neuve {h.word}"),
+            ("last_name", "Alphan"),
+            ("first_name", "Georges"),
+            ("email", f"neuve@{h.domain}"),
+            ("password", PASSWORD),
+            ("plan", "malle"),
+            ("agreed", "y"),
+        ],
+    ),
+    "GET /inscription/envoi": lambda _: Sample(),
+    "GET /inscription/confirmer": lambda h: Sample(fields=[("jeton", h.signup)], bearer=True),
+    "POST /inscription/confirmer": lambda h: Sample(
+        fields=[("jeton", h.signup), ("password", PASSWORD)], bearer=True
+    ),
+    "GET /inscription/attente": lambda _: Sample(),
+    "GET /exploitation/inscriptions": lambda _: Sample(foreign=404),
+    "POST /exploitation/inscriptions/<int:number>/accepter": lambda h: Sample(
+        {"number": h.waiting}, foreign=404
+    ),
+    "POST /exploitation/inscriptions/<int:number>/refuser": lambda h: Sample(
+        {"number": h.waiting}, [("reason", "Adresse inconnue")], foreign=404
+    ),
+    "GET /demarrage": lambda h: Sample(fields=[("domaine", h.domain)], foreign=404),
+    "POST /demarrage": lambda h: Sample(
+        fields=[
+            ("name", f"debut-{h.word}.example.net"),
+            ("hosts", "127.0.0.1:9"),
+            ("tls", "opportunistic"),
+        ],
+    ),
+    "POST /demarrage/verifier": lambda h: Sample(
+        fields=[("domaine", h.claim)], idle=True, foreign=404
+    ),
+    "POST /demarrage/machines": lambda h: Sample(
+        fields=[("domaine", h.domain), ("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
+    ),
+    "POST /demarrage/essai": lambda h: Sample(fields=[("domaine", h.domain)], foreign=404),
 }
 """By method and rule. A new route needs one here, with what it may name of a customer's objects."""
 

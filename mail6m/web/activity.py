@@ -76,6 +76,9 @@ ACTS = {
     Act.PASSWORD_LINK_SENT: N_("Lien pour un mot de passe envoyé"),
     Act.WRONG_PASSWORD: N_("Mot de passe refusé"),
     Act.INVITATION_SENT: N_("Invitation envoyée"),
+    Act.SIGNED_UP: N_("Inscription"),
+    Act.SIGNUP_ACCEPTED: N_("Inscription acceptée"),
+    Act.SIGNUP_REFUSED: N_("Inscription refusée"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

@@ -15,6 +15,8 @@ from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
+from mail6m.access.signup import Mode, SignUp
+from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
@@ -44,6 +46,9 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.showcase import ShowcaseTable
+from mail6m.storage.signups import Signups
+from mail6m.storage.trials import Trials
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -56,11 +61,15 @@ from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.overview import OverviewPages
+from mail6m.web.operator.signups import SignupPages
 from mail6m.web.preferences import PreferencesPages
+from mail6m.web.public import PublicPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
 from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
+from mail6m.web.signup import SignUpPages
+from mail6m.web.start import StartPages
 from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
@@ -78,6 +87,10 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    PublicPages,
+    SignUpPages,
+    SignupPages,
+    StartPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -116,6 +129,9 @@ class Parts:
     trusted_proxies: Sequence[Network]
     session_idle: float
     session_lifetime: float
+    signup: Mode
+    hosted_by: str
+    """Who hosts the public pages; empty: whoever edits them."""
 
 
 def console(parts: Parts) -> tuple[Guard, list[object]]:
@@ -142,6 +158,20 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     claims = Claims(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
+    trials = Trials(parts.pool)
+    showcase = Showcase(ShowcaseTable(parts.pool), parts.clock)
+    signup = SignUp(
+        parts.signup,
+        Signups(parts.pool),
+        Customers(parts.pool),
+        accounts,
+        signin,
+        passwords,
+        parts.keyring,
+        parts.letters,
+        renderer,
+        parts.console_url,
+    )
 
     def console_name() -> str:
         name = urlsplit(parts.console_url()).hostname or parts.hostname
@@ -172,6 +202,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             Recipients(parts.pool),
             parts.mx_names,
             console_name,
+            trials,
         ),
         WhitelistPages(whitelist),
         PreferencesPages(
@@ -180,5 +211,15 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        PublicPages(
+            showcase,
+            parts.mx_names,
+            f"postmaster@{parts.hostname}",
+            parts.hosted_by,
+            parts.console_url,
+        ),
+        SignUpPages(signup, showcase),
+        SignupPages(signup),
+        StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
     ]
     return guard, pages

@@ -43,7 +43,17 @@ MENU = (
     Entry("/securite", N_("Sécurité"), "security", 2),
 )
 
+WAYS = (
+    ("/pourquoi", N_("Pourquoi archiver")),
+    ("/fonctionnement", N_("Fonctionnement")),
+    ("/avantages", N_("Avantages")),
+    ("/tarifs", N_("Tarifs")),
+    ("/mise-en-place", N_("Mise en place")),
+)
+"""Where the public pages lead to, by path."""
+
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/inscriptions", N_("Inscriptions"), "accounts", 0),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

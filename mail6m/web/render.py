@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal
+from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
-from mail6m.web.menu import MENU, N_, OPERATORS_MENU, Entry
+from mail6m.web.menu import MENU, N_, OPERATORS_MENU, WAYS, Entry
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 from mail6m.zones import zone_of
@@ -30,11 +31,19 @@ def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
 _MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
+_WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
 _LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
-_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {"closing_asked": N_("Voir la résiliation")}
+_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {
+    "closing_asked": N_("Voir la résiliation"),
+    "confirmation": N_("Confirmer l'inscription"),
+    "signup_known": N_("Se connecter"),
+    "signup_accepted": N_("Se connecter"),
+    "signup_waiting": N_("Voir les inscriptions"),
+    "welcome": N_("Démarrer"),
+}
 """What stands on the button of a letter, if it is not for a password."""
 
 _VERIFIED = {
@@ -51,7 +60,7 @@ class Renderer:
         self.words = {language: translations(language) for language in LANGUAGES}
         self._environments = {language: self._environment(language) for language in LANGUAGES}
         for environment in self._environments.values():
-            environment.globals["version"] = version
+            environment.globals |= {"version": version, "ways": WAYS}
 
     def page(self, visit: Visit, answer: Html) -> bytes:
         """A page as it is sent."""
@@ -93,6 +102,7 @@ class Renderer:
             "decimal": texts.decimal,
             "percent": texts.percent,
             "encryption": texts.encryption,
+            "euros": texts.euros,
             "sender": sender,
         }
         return environment
@@ -164,6 +174,13 @@ class _Texts:
         session, _, verified = tls.partition(", ")
         words = _VERIFIED.get(verified)
         return f"{session}, {self._words.gettext(words)}" if words is not None else session
+
+    def euros(self, cents: int) -> str:
+        """A price: ``40 €``, ``40,50 €``."""
+        pattern = _WHOLE_EUROS[self._language] if cents % 100 == 0 else None
+        return format_currency(
+            Decimal(cents) / 100, "EUR", pattern, locale=self._locale, currency_digits=not pattern
+        )
 
     def _new_number(self, number: float, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)
