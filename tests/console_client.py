@@ -365,8 +365,8 @@ class Browser:
     def any_token(self) -> str:
         """A token that holds for every form of this browser's now."""
         page = self.get("/connexion")
-        if page.status == 303:  # it has a session
-            self.get(page.location)
+        while page.status == 303:  # it has a session
+            page = self.get(page.location)
         return self.token
 
     def sign_in(self, email: str, password: str = PASSWORD, then: str = "") -> Page:
@@ -810,7 +810,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "GET /mentions": lambda _: Sample(),
     "GET /robots.txt": lambda _: Sample(),
     "GET /sitemap.xml": lambda _: Sample(),
-    "GET /inscription": lambda _: Sample(fields=[("meuble", "malle"), ("langue", "en")]),
+    "GET /inscription": lambda _: Sample(fields=[("meuble", "malle")]),
     "POST /inscription": lambda h: Sample(
         fields=[
             ("company", f"Neuve {h.word}"),

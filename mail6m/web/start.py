@@ -219,7 +219,7 @@ class StartPages:
         read = self._declarations.read_hosts
         again = form is None and hosts is None and found is not None and standing.current > 1
         values: dict[str, Any] = {
-            "at": standing,
+            "standing": standing,
             "names": [(one, unicode_form(one)) for one in names],
             "spoken": unicode_form(found.name) if found is not None else "",
             "form": form or DomainForm(None, read, visit._),
