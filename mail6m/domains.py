@@ -231,14 +231,9 @@ class Declarations:
 
         What stands there instead comes with it. Raises `Refused` if the claim has been withdrawn.
         """
-        wanted = record_of(claim)
-        try:  # afresh, since the record may have been set a moment ago
-            records = await self._asked(wanted.name, "TXT", fresh=True)
-        except _Unanswered:
-            return Proof.UNKNOWN, []
-        texts = [_text(record) for record in records if isinstance(record, TXT)]
-        if wanted.value not in texts:
-            return (Proof.DIFFERENT if texts else Proof.MISSING), texts[:_SHOWN]
+        proof, texts = await self.look(claim)
+        if proof is not Proof.PROVED:
+            return proof, texts
         try:
             granted = await self._claims.grant(by, claim)
         except Refused:
@@ -249,10 +244,25 @@ class Declarations:
 
     # What the DNS says
 
-    async def direction(self, name: str) -> Direction:
-        """Where a domain's MX records lead (RFC 5321, 5.1); never fails, nor takes long."""
+    async def look(self, claim: Claim) -> tuple[Proof, list[str]]:
+        """What `prove` would find now, and what stands there instead; it changes nothing."""
+        wanted = record_of(claim)
+        try:  # afresh, since the record may have been set a moment ago
+            records = await self._asked(wanted.name, "TXT", fresh=True)
+        except _Unanswered:
+            return Proof.UNKNOWN, []
+        texts = [_text(record) for record in records if isinstance(record, TXT)]
+        if wanted.value in texts:
+            return Proof.PROVED, []
+        return (Proof.DIFFERENT if texts else Proof.MISSING), texts[:_SHOWN]
+
+    async def direction(self, name: str, *, fresh: bool = False) -> Direction:
+        """Where a domain's MX records lead (RFC 5321, 5.1); never fails, nor takes long.
+
+        ``fresh``: whatever the DNS has said before.
+        """
         try:
-            records = await self._asked(name, "MX")
+            records = await self._asked(name, "MX", fresh=fresh)
         except _Unanswered:
             return Direction(Pointing.UNKNOWN, [])
         found = sorted(

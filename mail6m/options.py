@@ -38,6 +38,8 @@ _HELP = {
     "smtp": "Twisted server endpoint for MX traffic; may be given several times.",
     "web": "Twisted server endpoint for the console; may be given several times.",
     "console_url": "Where browsers reach the console, for links in letters: https://NAME.",
+    "signup": "Who may sign up: open, approval (an operator decides) or closed.",
+    "hosted_by": "Name, address and telephone of who hosts the site, for its legal notice.",
     "hostname": "The name in the SMTP banner, in Received: and in bounces.",
     "tls_ca": "PEM certificates of authorities for receiving machines; without it, the system's.",
     "smarthost": "HOST[:PORT] where mail that Mail6M itself writes goes; without it, MX look-up.",
@@ -217,6 +219,8 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"--dnsbl {entry}: {error}") from error
     if settings.authentication not in ("on", "off"):
         raise SettingsError(f"--authentication {settings.authentication}: on or off")
+    if settings.signup not in ("open", "approval", "closed"):
+        raise SettingsError(f"--signup {settings.signup}: open, approval or closed")
     if settings.signing_key is not None:
         signing_name(settings)
     if settings.console_url is not None and not _CONSOLE_URL.fullmatch(settings.console_url):

@@ -41,6 +41,10 @@ class Settings:
     """A session of the console ends so long after signing in."""
     api_rate: int = 120
     """Requests a minute of one key of the API."""
+    signup: str = "open"
+    """Who may sign up: ``open``: everybody, ``approval``: whom an operator lets, ``closed``."""
+    hosted_by: str | None = None
+    """Name, address, telephone of who hosts the site (LCEN, art. 1-1); without it, its editor."""
     hostname: str = field(default_factory=socket.getfqdn)
     """The name in the SMTP banner, in Received: and in bounces."""
     dns: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from twisted.web.client import Agent
 from mail6m import __version__
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.paypal import configured
+from mail6m.access.signup import Mode
 from mail6m.certificates import Certificates
 from mail6m.content import Budget
 from mail6m.delivery.conversation import Caller
@@ -297,6 +298,8 @@ class Mail6M(Service):
                 session_lifetime=settings.session_lifetime,
                 checkout=self._checkout,
                 api_rate=settings.api_rate,
+                signup=Mode(settings.signup),
+                hosted_by=settings.hosted_by or "",
             )
         )
 

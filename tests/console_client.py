@@ -37,6 +37,7 @@ from mail6m.billing.invoice import Line as InvoiceLine
 from mail6m.billing.paypal import Order, Terms
 from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.billing.invoice import Party, Seller
+from mail6m.access.signup import Mode
 from mail6m.delivery.demands import Demands
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
@@ -188,6 +189,7 @@ def listening(
     idle: float = 3_600.0,
     lifetime: float = 43_200.0,
     api_rate: int = 100_000,
+    signup: Mode = Mode.OPEN,
 ) -> Iterator[Console]:
     """The console on a database."""
     reactor = the_reactor()
@@ -248,6 +250,8 @@ def listening(
                 lambda: datetime.now(UTC),
             ),
             "api_rate": api_rate,
+            "signup": signup,
+            "hosted_by": "",
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
@@ -418,6 +422,8 @@ class Browser:
         for _ in range(2):  # it has a session; and an operator may have to turn on the factor
             if page.status == 303:
                 page = self.get(page.location)
+        while page.status == 303:  # it has a session
+            page = self.get(page.location)
         return self.token
 
     def sign_in(self, email: str, password: str = PASSWORD, then: str = "") -> Page:
@@ -505,6 +511,10 @@ class House:
     """Of a statement, which waits; and one that was put aside is called ``…-aside``."""
     order: str
     """PayPal's, which nobody has agreed to."""
+    signup: str
+    """The token of a letter to somebody who wants to be a customer as well."""
+    waiting: int
+    """The number of another one, who waits for an operator."""
     messages: list[UUID]
     deliveries: list[str] = field(default_factory=list)
     """As `Delivery.id` writes them."""
@@ -627,12 +637,15 @@ def new_house(at: Console) -> House:
         f"Firefox-{word}",
         session,
     )
+    signup, waiting = (new_signup(at, f"{who}@inscrit-{word}.example") for who in ("un", "deux"))
+    at.ask("UPDATE signup SET confirmed_at = now() WHERE signup_id = %s", waiting[1])
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         invoice, payment, entry, order,
         key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox", signup[0], waiting[1],
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
         secrets=[
@@ -644,6 +657,7 @@ def new_house(at: Console) -> House:
             f"Firefox-{word}", letter, domain, word,
             disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
             key, f"cle-{word}", invoice,
+            f"inscrit-{word}", disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 
@@ -724,6 +738,17 @@ def new_invoice(at: Console, customer: int, company: str) -> str:
     pdf = f"%PDF-1.7 {company}".encode()
     at.ask("INSERT INTO invoice_document VALUES (%s, %s, %s)", customer, number, pdf)
     return number
+def new_signup(at: Console, email: str) -> tuple[str, int]:
+    """Somebody who wants to be a customer: the token of the letter, and the number."""
+    token = new_token()
+    [[number]] = at.ask(
+        "INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,"
+        " password_hash, client_address, expires_at)"
+        " VALUES (%s, %s, %s, 'Alphan', 'Georges', 'malle', 'fr', %s, '192.0.2.44',"
+        " now() + interval '1 day') RETURNING signup_id",
+        *(token_hash(token), email, f"Société de {email}", password_hash()),
+    )
+    return token, int(number)
 
 
 def new_operator(
@@ -971,6 +996,55 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("session", h.session)], foreign=404
     ),
     "POST /securite/sessions/fermer-les-autres": lambda _: Sample(),
+    "GET /pourquoi": lambda _: Sample(fields=[("langue", "en")]),
+    "GET /fonctionnement": lambda _: Sample(),
+    "GET /avantages": lambda _: Sample(),
+    "GET /tarifs": lambda _: Sample(),
+    "GET /mise-en-place": lambda _: Sample(),
+    "GET /conditions": lambda _: Sample(),
+    "GET /mentions": lambda _: Sample(),
+    "GET /robots.txt": lambda _: Sample(),
+    "GET /sitemap.xml": lambda _: Sample(),
+    "GET /inscription": lambda _: Sample(fields=[("meuble", "malle")]),
+    "POST /inscription": lambda h: Sample(
+        fields=[
+            ("company", f"Neuve {h.word}"),
+            ("last_name", "Alphan"),
+            ("first_name", "Georges"),
+            ("email", f"neuve@{h.domain}"),
+            ("password", PASSWORD),
+            ("plan", "malle"),
+            ("agreed", "y"),
+        ],
+    ),
+    "GET /inscription/envoi": lambda _: Sample(),
+    "GET /inscription/confirmer": lambda h: Sample(fields=[("jeton", h.signup)], bearer=True),
+    "POST /inscription/confirmer": lambda h: Sample(
+        fields=[("jeton", h.signup), ("password", PASSWORD)], bearer=True
+    ),
+    "GET /inscription/attente": lambda _: Sample(),
+    "GET /exploitation/inscriptions": lambda _: Sample(foreign=404),
+    "POST /exploitation/inscriptions/<int:number>/accepter": lambda h: Sample(
+        {"number": h.waiting}, foreign=404
+    ),
+    "POST /exploitation/inscriptions/<int:number>/refuser": lambda h: Sample(
+        {"number": h.waiting}, [("reason", "Adresse inconnue")], foreign=404
+    ),
+    "GET /demarrage": lambda h: Sample(fields=[("domaine", h.domain)], foreign=404),
+    "POST /demarrage": lambda h: Sample(
+        fields=[
+            ("name", f"debut-{h.word}.example.net"),
+            ("hosts", "127.0.0.1:9"),
+            ("tls", "opportunistic"),
+        ],
+    ),
+    "POST /demarrage/verifier": lambda h: Sample(
+        fields=[("domaine", h.claim)], idle=True, foreign=404
+    ),
+    "POST /demarrage/machines": lambda h: Sample(
+        fields=[("domaine", h.domain), ("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
+    ),
+    "POST /demarrage/essai": lambda h: Sample(fields=[("domaine", h.domain)], foreign=404),
 }
 """By method and rule. A new route needs one here, with what it may name of a customer's objects."""
 

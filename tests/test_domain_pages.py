@@ -72,9 +72,9 @@ def add(browser: Browser, name: str, hosts: str = "mail.duchemin.fr", tls: str =
 
 def test_everything_has_a_text() -> None:
     """Whatever can be found out can be said."""
-    assert set(pages._WRONG) == set(Wrong)
+    assert set(pages.WRONG) == set(Wrong)
     assert set(pages.POINTING) == set(Pointing)
-    assert set(pages._PROOFS) == set(Proof) - {Proof.PROVED}
+    assert set(pages.PROOFS) == set(Proof) - {Proof.PROVED}
     assert set(pages.FINDINGS) == set(Finding)
     assert set(pages.TLS) == set(TlsPolicy)
 
@@ -110,12 +110,12 @@ def test_add_prove_and_use(at: Console, zones: Zones, browser: Browser, house: H
     page = browser.get(added.location)
     [token] = re.findall(rf'_mail6m\.{re.escape(name)}\. IN TXT "mail6m=(\w+)"', page.text)
     missing = browser.post(f"/domaines/{name}/verifier")
-    assert pages._PROOFS[Proof.MISSING] in missing.text
+    assert pages.PROOFS[Proof.MISSING] in missing.text
     assert hosts_of(at, name) == []
     record = Record(f"_mail6m.{name}", f"mail6m={token}")
     zones.records[f"{record.name} TXT"] = ["<b>other</b>"]
     different = browser.post(f"/domaines/{name}/verifier")
-    assert pages._PROOFS[Proof.DIFFERENT] in different.text
+    assert pages.PROOFS[Proof.DIFFERENT] in different.text
     assert b"&lt;b&gt;other" in different.body
     zones.txt(record)
     proved = browser.post(f"/domaines/{name}/verifier")
@@ -141,13 +141,13 @@ def test_idn_in_both_forms(browser: Browser, house: House) -> None:
     ("name", "hosts", "wrong"),
     [
         ("", "mail.fr", "Indiquez votre domaine"),
-        ("un deux", "mail.fr", pages._WRONG[Wrong.NO_DOMAIN]),
-        ("mx1.mail6m.test", "mail.fr", pages._WRONG[Wrong.OURS]),
+        ("un deux", "mail.fr", pages.WRONG[Wrong.NO_DOMAIN]),
+        ("mx1.mail6m.test", "mail.fr", pages.WRONG[Wrong.OURS]),
         ("libre.fr", "", "Indiquez le nom ou l'adresse IP"),
-        ("libre.fr", "mail..fr", pages._WRONG[Wrong.NO_HOST]),
+        ("libre.fr", "mail..fr", pages.WRONG[Wrong.NO_HOST]),
         ("libre.fr", "mx2.mail6m.test", pages._WRONG_HOST[Wrong.OURS]),
-        ("libre.fr", "a b c d e f", pages._WRONG[Wrong.TOO_MANY_HOSTS]),
-        ("libre.fr", "<b>%s", pages._WRONG[Wrong.NO_HOST]),
+        ("libre.fr", "a b c d e f", pages.WRONG[Wrong.TOO_MANY_HOSTS]),
+        ("libre.fr", "<b>%s", pages.WRONG[Wrong.NO_HOST]),
     ],
 )
 def test_what_is_wrong_stands_by_the_field(
@@ -174,13 +174,13 @@ def test_a_domain_of_another_customer(at: Console, browser: Browser) -> None:
     other = new_house(at)
     page = add(browser, other.domain)
     assert page.status == 400
-    assert pages._WRONG[Wrong.TAKEN] in page.text
+    assert pages.WRONG[Wrong.TAKEN] in page.text
     assert not any(secret in page.text for secret in other.secrets if secret not in other.domain)
 
 
 def test_my_own_domain_again(browser: Browser, house: House) -> None:
     """It is in the list already."""
-    assert pages._WRONG[Wrong.YOURS] in add(browser, house.domain).text
+    assert pages.WRONG[Wrong.YOURS] in add(browser, house.domain).text
 
 
 # One domain
@@ -230,7 +230,7 @@ def test_other_hosts(at: Console, browser: Browser, house: House) -> None:
     assert "192.0.2.5\nmail.fr:26</textarea>" in browser.get(path).text.replace("\r", "")
     wrong = browser.post(path, [("hosts", "mail.fr:0"), ("tls", "none")])
     assert wrong.status == 400
-    assert pages._WRONG[Wrong.NO_HOST] in wrong.text
+    assert pages.WRONG[Wrong.NO_HOST] in wrong.text
     assert "mail.fr:0</textarea>" in wrong.text
     assert hosts_of(at, house.domain) == ["192.0.2.5:25", "mail.fr:26"]
 

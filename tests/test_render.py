@@ -39,7 +39,7 @@ def visit(now: str | datetime, zone: ZoneInfo) -> Visit:
     at = now if isinstance(now, datetime) else datetime.fromisoformat(now).replace(tzinfo=UTC)
     return Visit(
         path="/", query=MultiDict(), form=MultiDict(), client="192.0.2.1", agent="",
-        base="http://localhost", token="", csrf="", language="fr", words=RENDERER.words["fr"],
+        base="http://localhost", token="", language="fr", words=RENDERER.words["fr"],
         now=at, _zone=zone,
     )  # fmt: skip
 

@@ -19,8 +19,13 @@ LIMITS = {
     "letters": 3,  # letters that were asked for, by the address that they go to
     "asking": 20,  # questions for a letter, by the address that asks
     "inviting": 30,  # invitations, by customer
+    "signing up": 3,  # letters about signing up, by the address that they go to
+    "signups": 10,  # who signs up, by the address that asks
+    "confirming": 10,  # passwords with a letter's link, by the link
 }
 """How many are let pass."""
+_WINDOWS = {"signing up": 86_400.0, "signups": 86_400.0}
+"""Seconds, where it is another window."""
 _FORGIVEN = {"here", "codes"}
 """Counts that a right answer ends; from the others it takes away its own attempt only."""
 
@@ -64,7 +69,8 @@ class Brake:
     async def attempt(self, *counted: Counted) -> None:
         """Count an attempt before it is made. Raises `TooManyFailures`."""
         for one in counted:
-            if await self._accounts.attempt(one.key, WINDOW) > LIMITS[one.kind]:
+            window = _WINDOWS.get(one.kind, WINDOW)
+            if await self._accounts.attempt(one.key, window) > LIMITS[one.kind]:
                 raise TooManyFailures
 
     async def succeeded(self, counted: Iterable[Counted]) -> None:

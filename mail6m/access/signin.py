@@ -92,6 +92,10 @@ class SignIn:
         if account.password_hash and self._passwords.is_old(account.password_hash):
             new_hash = await self._passwords.hash(password)
             await self._accounts.rehash(account.customer, account.account, new_hash)
+        return await self.begin(account, client, agent)
+
+    async def begin(self, account: Account, client: str, agent: str) -> Entered:
+        """Begin a session of somebody who has just proved to have the password."""
         token = new_token()
         complete = account.totp_secret is None
         by = By(account.customer, account.email, client)

@@ -10,24 +10,34 @@ from mail6m.storage.pool import Pool, Row, text
 
 _NUMBER = "SELECT nextval('customer_number')::integer"
 
-_ADD = """
-WITH new AS (
+# What a new customer begins with, out of one row of ``done``; together, and in this order.
+FOUNDING = (
+    """
     INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)
-    VALUES (%(customer)s, %(company)s, %(plan)s, %(capacity)s, %(wrapped_key)s)
-    RETURNING customer_id
-), preferences AS (
-    INSERT INTO preferences (customer_id, email) VALUES (%(customer)s, %(email)s)
-), contract AS (
+    SELECT customer, company, plan, capacity, wrapped_key FROM done""",
+    """
+    INSERT INTO preferences (customer_id, email, last_name, first_name, language)
+    SELECT customer, email, last_name, first_name, language FROM done""",
+    """
     INSERT INTO contract (customer_id, started_on)
-    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date)
-), contract_plan AS (
+    SELECT customer, (now() AT TIME ZONE 'Europe/Paris')::date FROM done""",
+    """
     INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
-    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date, %(plan)s, %(capacity)s,
-            %(monthly)s)
+    SELECT customer, (now() AT TIME ZONE 'Europe/Paris')::date, plan, capacity, monthly FROM done""",
+    """
+    INSERT INTO account (customer_id, email, password_hash)
+    SELECT customer, email, password_hash FROM done""",
 )
-INSERT INTO account (customer_id, email, password_hash)
-SELECT customer_id, %(email)s, %(password_hash)s FROM new
-RETURNING customer_id"""
+
+_ADD = f"""
+WITH done AS (
+    SELECT %(customer)s::integer AS customer, %(company)s::text AS company,
+           %(plan)s::text AS plan, %(capacity)s::bigint AS capacity,
+           %(wrapped_key)s::bytea AS wrapped_key, %(email)s::text AS email, ''::text AS last_name,
+           ''::text AS first_name, ''::text AS language, %(password_hash)s::text AS password_hash,
+           %(monthly)s::integer AS monthly
+), {", ".join(f"of_{number} AS ({one})" for number, one in enumerate(FOUNDING))}
+SELECT customer FROM done"""
 
 _ADD_HOUSE = """
 WITH house AS (

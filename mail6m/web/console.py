@@ -17,6 +17,8 @@ from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.payments import Bookkeeping
+from mail6m.access.signup import Mode, SignUp
+from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
@@ -53,6 +55,9 @@ from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
 from mail6m.storage.tokens import Tokens
+from mail6m.storage.showcase import ShowcaseTable
+from mail6m.storage.signups import Signups
+from mail6m.storage.trials import Trials
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -76,11 +81,15 @@ from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
+from mail6m.web.operator.signups import SignupPages
 from mail6m.web.preferences import PreferencesPages
+from mail6m.web.public import PublicPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
 from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
+from mail6m.web.signup import SignUpPages
+from mail6m.web.start import StartPages
 from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
@@ -102,6 +111,10 @@ PAGES: tuple[type, ...] = (
     HouseInvoicePages,
     PaymentPages,
     KeyPages,
+    PublicPages,
+    SignUpPages,
+    SignupPages,
+    StartPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -154,6 +167,9 @@ class Parts:
     """Takes payments by PayPal; None: customers pay otherwise."""
     api_rate: int
     """Requests a minute of one key of the API."""
+    signup: Mode
+    hosted_by: str
+    """Who hosts the public pages; empty: whoever edits them."""
 
 
 def console(parts: Parts) -> tuple[Guard, list[object], Api]:
@@ -184,6 +200,20 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     claims, tokens = Claims(parts.pool), Tokens(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
+    trials = Trials(parts.pool)
+    showcase = Showcase(ShowcaseTable(parts.pool), parts.clock)
+    signup = SignUp(
+        parts.signup,
+        Signups(parts.pool),
+        Customers(parts.pool),
+        accounts,
+        signin,
+        passwords,
+        parts.keyring,
+        parts.letters,
+        renderer,
+        parts.console_url,
+    )
 
     def console_name() -> str:
         name = urlsplit(parts.console_url()).hostname or parts.hostname
@@ -214,6 +244,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             Recipients(parts.pool),
             parts.mx_names,
             console_name,
+            trials,
         ),
         WhitelistPages(whitelist),
         PreferencesPages(
@@ -229,6 +260,16 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
         PaymentPages(payments, bookkeeping),
         KeyPages(tokens),
+        PublicPages(
+            showcase,
+            parts.mx_names,
+            f"postmaster@{parts.hostname}",
+            parts.hosted_by,
+            parts.console_url,
+        ),
+        SignUpPages(signup, showcase),
+        SignupPages(signup),
+        StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
     ]
     api = Api(
         tokens,

@@ -32,6 +32,7 @@ from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claim
 from mail6m.storage.errors import Refused
 from mail6m.storage.recipients import Recipients
+from mail6m.storage.trials import Trials
 from mail6m.trust import Fault
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
@@ -52,7 +53,7 @@ STS = {
 }
 """What those who send are asked for, for people."""
 
-_WRONG = {
+WRONG = {
     Wrong.NO_DOMAIN: N_("Ce n'est pas un nom de domaine. Écrivez-le comme mondomaine.fr."),
     Wrong.OURS: N_("Ce nom est celui de nos propres serveurs."),
     Wrong.YOURS: N_("Ce domaine est déjà dans votre liste."),
@@ -68,7 +69,7 @@ _WRONG = {
     ),
     Wrong.TOO_MANY_HOSTS: N_("Cinq machines au plus."),
 }
-_WRONG_HOST = _WRONG | {
+_WRONG_HOST = WRONG | {
     Wrong.OURS: N_("Cette machine est la nôtre : votre courrier nous reviendrait sans fin."),
 }
 
@@ -83,13 +84,13 @@ POINTING = {
         "Le DNS n'a pas répondu : nous ne savons pas pour l'instant où pointent vos MX."
     ),
 }
-_PROOFS = {
+PROOFS = {
     Proof.MISSING: N_(
         "L'enregistrement TXT n'est pas encore là. Comptez quelques heures, puis vérifiez à"
         " nouveau."
     ),
     Proof.DIFFERENT: N_("Il y a un enregistrement TXT à ce nom, mais ce n'est pas le bon :"),
-    Proof.TAKEN: _WRONG[Wrong.TAKEN],
+    Proof.TAKEN: WRONG[Wrong.TAKEN],
     Proof.UNKNOWN: N_("Le DNS n'a pas répondu. Essayez à nouveau dans quelques minutes."),
 }
 _NO_ADDRESS = N_("Ce n'est pas une adresse. Écrivez-la comme marie@mondomaine.fr.")
@@ -151,7 +152,7 @@ class HostsForm(Form):
         N_("Machine qui réceptionne le courrier"),
         [
             DataRequired(N_("Indiquez le nom ou l'adresse IP de cette machine.")),
-            Length(max=2_000, message=_WRONG[Wrong.TOO_MANY_HOSTS]),
+            Length(max=2_000, message=WRONG[Wrong.TOO_MANY_HOSTS]),
         ],
     )
     tls = SelectField(N_("Chiffrement"))
@@ -211,7 +212,7 @@ class DomainForm(HostsForm):
         try:
             read_domain(field.data or "")
         except Unfit as unfit:
-            raise ValidationError(_WRONG[unfit.why]) from unfit
+            raise ValidationError(WRONG[unfit.why]) from unfit
 
 
 class StsForm(Form):
@@ -247,6 +248,7 @@ class DomainPages:
         recipients: Recipients,
         hostnames: Sequence[str],
         console_name: Callable[[], str],
+        trials: Trials,
     ) -> None:
         self._declarations = declarations
         self._recipients = recipients
@@ -254,6 +256,7 @@ class DomainPages:
         self._audit = audit
         self._hostnames = hostnames
         self._console_name = console_name
+        self._trials = trials
 
     @page("/domaines")
     async def list(self, visit: Visit) -> Answer:
@@ -270,7 +273,7 @@ class DomainPages:
                     visit.by, form.name.data or "", form.read, form.policy
                 )
             except Unfit as unfit:
-                form.name.errors = [_WRONG[unfit.why]]
+                form.name.errors = [WRONG[unfit.why]]
             else:
                 return Redirect(_path(name))
         return await self._list(visit, form, 400)
@@ -307,7 +310,7 @@ class DomainPages:
             raise NotFound from error
         if proof is not Proof.PROVED:
             form = self._stored(visit, None, found)
-            return await self._show(visit, found, form, wrong=_PROOFS[proof], texts=texts)
+            return await self._show(visit, found, form, wrong=PROOFS[proof], texts=texts)
         say = visit._("%(domain)s est à vous : nous acceptons son courrier dès maintenant.")
         return Redirect(_path(found.name), say % {"domain": unicode_form(found.name)})
 
@@ -341,6 +344,7 @@ class DomainPages:
         except Busy:
             say = visit._("Un autre essai est en cours. Attendez qu'il soit terminé.")
             return Redirect(_path(found.name), say)
+        await self._trials.record(found, [attempt.finding.name for attempt in attempts])
         values = {
             "attempts": attempts,
             "findings": FINDINGS,

@@ -8,6 +8,7 @@ or over a visitor's cookie before there is one.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -32,7 +33,7 @@ from mail6m.web.render import Renderer
 from mail6m.web.routes import Access, Route
 from mail6m.web.site import fields, unhurried
 from mail6m.web.visit import Answer, Download, Html, Leave, NotFound, Plain, Redirect, Visit
-from mail6m.web.words import preferred
+from mail6m.web.words import LANGUAGES, preferred
 
 CSRF_FIELD = "csrf"
 COMPANY, PATIENCE = 0.06, 0.05
@@ -150,7 +151,8 @@ class Guard:
         await self._thinking.join()
         visit = self._stranger(request)
         try:
-            await self._recognise(request, visit)
+            if route.access is not Access.ANYBODY:
+                await self._recognise(request, visit)
             refused = self._refusal(request, route, visit)
             answer = refused or await function(visit, **values)
             return await self._answer(request, visit, answer)
@@ -191,21 +193,24 @@ class Guard:
 
     def _stranger(self, request: Any) -> Visit:
         origin = self._origin(request)
-        language = preferred(_header(request, "accept-language"))
+        asked = MultiDict(fields(request.uri.partition(b"?")[2]))
+        wanted = asked.get("langue", "")
+        wanted = wanted if wanted in LANGUAGES else ""
+        language = wanted or preferred(_header(request, "accept-language"))
         reads = request.method in (b"GET", b"HEAD")
         return Visit(
             path=request.uri.decode("ascii", "replace"),
-            query=MultiDict(fields(request.uri.partition(b"?")[2]) if reads else []),
+            query=asked if reads else MultiDict(),
             form=MultiDict([] if reads else request.form()),
             client=origin.client,
             agent=_header(request, "user-agent"),
             base=f"{'https' if origin.secure else 'http'}://{origin.host}",
             token="",
-            csrf="",
             language=language,
             words=self._renderer.words[language],
             now=self._clock(),
             files={} if reads else request.files(),
+            asked_language=wanted,
         )
 
     async def _recognise(self, request: Any, visit: Visit) -> None:
@@ -217,7 +222,7 @@ class Guard:
             if identity.language in self._renderer.words:
                 visit.language = identity.language
                 visit.words = self._renderer.words[identity.language]
-        visit.csrf = self._csrf(visit.token or self._visitor(request, visit.secure))
+        visit.bind = lambda: self._csrf(visit.token or self._visitor(request, visit.secure))
 
     def _visitor(self, request: Any, secure: bool) -> str:
         """What the CSRF token of somebody without a session is bound to."""
@@ -239,7 +244,7 @@ class Guard:
         if route.csrf and not self._is_meant(request, visit):
             return Html("expired.html", status=403)
         identity = visit._identity
-        if route.access is Access.PUBLIC:
+        if route.access in (Access.ANYBODY, Access.PUBLIC):
             return None
         if identity is None:
             return _to_sign_in(route, visit)
@@ -282,6 +287,8 @@ class Guard:
             request.setHeader("location", answer.url)
             return _body(request, 303, "text/plain; charset=utf-8", b"")
         if isinstance(answer, Plain):
+            if answer.lasting and _is_kept(request, answer.body, answer.lasting):
+                return b""
             return _body(request, answer.status, answer.kind, answer.body)
         if isinstance(answer, Download):
             return await self._send(request, answer)
@@ -297,6 +304,8 @@ class Guard:
             policy = _HEADERS["Content-Security-Policy"]
             to = f"form-action 'self' {page.leads_to}"
             request.setHeader("Content-Security-Policy", policy.replace("form-action 'self'", to))
+        if page.lasting and visit.impersonal and _is_kept(request, body, page.lasting):
+            return b""
         return _body(request, page.status, "text/html; charset=utf-8", body)
 
     async def _send(self, request: Any, download: Download) -> bytes:
@@ -327,6 +336,17 @@ def _body(request: Any, status: int, kind: str, body: bytes) -> bytes:
     request.setHeader("content-type", kind)
     request.setHeader("content-length", str(len(body)))
     return body
+
+
+def _is_kept(request: Any, body: bytes, seconds: int) -> bool:
+    """Let an answer be kept, in each language; whether the browser has it already (304).
+
+    Who has signed in meanwhile has another cookie, and so asks again.
+    """
+    request.setHeader("cache-control", f"public, max-age={seconds}")
+    request.setHeader("vary", "Accept-Language, Cookie")
+    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    return bool(request.setETag(etag.encode()))
 
 
 def _to_sign_in(route: Route, visit: Visit) -> Redirect:

@@ -45,9 +45,19 @@ MENU = (
     Entry("/cles", N_("Clés d'API"), "key", 2, administrators=True),
 )
 
+WAYS = (
+    ("/pourquoi", N_("Pourquoi archiver")),
+    ("/fonctionnement", N_("Fonctionnement")),
+    ("/avantages", N_("Avantages")),
+    ("/tarifs", N_("Tarifs")),
+    ("/mise-en-place", N_("Mise en place")),
+)
+"""Where the public pages lead to, by path."""
+
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
     Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
     Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
+    Entry("/exploitation/inscriptions", N_("Inscriptions"), "accounts", 0),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
-from mail6m.web.menu import MENU, N_, OPERATORS_MENU, Entry
+from mail6m.web.menu import MENU, N_, OPERATORS_MENU, WAYS, Entry
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
 from mail6m.zones import zone_of
@@ -31,12 +31,20 @@ def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
 _MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
+_WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
 _INVOICES = ("invoice", "invoice_reminder", "invoice_last_reminder")
 _LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
-_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {"closing_asked": N_("Voir la résiliation")}
+_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {
+    "closing_asked": N_("Voir la résiliation"),
+    "confirmation": N_("Confirmer l'inscription"),
+    "signup_known": N_("Se connecter"),
+    "signup_accepted": N_("Se connecter"),
+    "signup_waiting": N_("Voir les inscriptions"),
+    "welcome": N_("Démarrer"),
+}
 _BUTTONS |= dict.fromkeys(_INVOICES, N_("Voir la facture"))
 """What stands on the button of a letter, if it is not for a password."""
 
@@ -54,7 +62,7 @@ class Renderer:
         self.words = {language: translations(language) for language in LANGUAGES}
         self._environments = {language: self._environment(language) for language in LANGUAGES}
         for environment in self._environments.values():
-            environment.globals["version"] = version
+            environment.globals |= {"version": version, "ways": WAYS}
 
     def page(self, visit: Visit, answer: Html) -> bytes:
         """A page as it is sent."""
@@ -100,6 +108,7 @@ class Renderer:
             "rate": texts.rate,
             "month": texts.month,
             "quarter": texts.quarter,
+            "euros": texts.euros,
             "sender": sender,
         }
         return environment
@@ -188,6 +197,13 @@ class _Texts:
     def quarter(self, day: date) -> str:
         """``4e trimestre 2026``."""
         return format_date(day, "QQQQ y", locale=self._locale)
+
+    def euros(self, cents: int) -> str:
+        """A price: ``40 €``, ``40,50 €``."""
+        pattern = _WHOLE_EUROS[self._language] if cents % 100 == 0 else None
+        return format_currency(
+            Decimal(cents) / 100, "EUR", pattern, locale=self._locale, currency_digits=not pattern
+        )
 
     def _new_number(self, number: float, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)

@@ -18,6 +18,7 @@ _MARK = "__mail6m_route__"
 class Access(enum.Enum):
     """Who may come in."""
 
+    ANYBODY = "everybody, and nobody is known: the page is the same for all"
     PUBLIC = "everybody"
     HALFWAY = "who has given the password, and owes the second factor"
     ACCOUNT = "every account, operators' too"

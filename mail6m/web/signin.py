@@ -39,11 +39,6 @@ class SignInPages:
         self._signin = signin
         self._sessions = sessions
 
-    @page("/", Access.PUBLIC)
-    async def root(self, visit: Visit) -> Answer:
-        """On to the cabinet, or to signing in."""
-        return Redirect(visit.home if visit.signed_in else "/connexion")
-
     @page("/connexion", Access.PUBLIC)
     async def form(self, visit: Visit) -> Answer:
         """The form to sign in with."""

@@ -30,6 +30,9 @@ class Html:
     status: int = 200
     leads_to: str = ""
     """An origin that its forms may lead to, beside our own (`Leave`)."""
+    lasting: int = 0
+    """Seconds that it may be kept, where it is the same for every stranger who reads its language;
+    a page for somebody who has signed in, or with a form, is not kept in any case."""
 
 
 def is_inside(path: str) -> bool:
@@ -82,6 +85,8 @@ class Plain:
     body: bytes
     kind: str
     status: int = 200
+    lasting: int = 0
+    """Seconds that everybody may keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +132,31 @@ class Visit:
     """Scheme and host that the console is reached by: ``https://console.example.org``."""
     token: str
     """The session's; empty without one."""
-    csrf: str
     language: str
     words: Translate
     now: datetime
     files: dict[str, bytes] = field(default_factory=dict)
     """What files came with it, by the names of their fields."""
+    asked_language: str = ""
+    """The language that the address asks for (``?langue=en``); empty if it does not."""
+    bind: Callable[[], str] = str
+    """Makes the CSRF token, and sees to it that the browser can be known by it."""
+    _csrf: str = ""
     _identity: Identity | None = None
     _zone: ZoneInfo | None = None
     _today: date | None = None
+
+    @property
+    def csrf(self) -> str:
+        """The token of its forms. A stranger gets a cookie with the first form, not before."""
+        if not self._csrf:
+            self._csrf = self.bind()
+        return self._csrf
+
+    @property
+    def impersonal(self) -> bool:
+        """Whether its page would be the same for another stranger, so far."""
+        return not self.token and not self._csrf
 
     @property
     def secure(self) -> bool:
@@ -192,6 +213,10 @@ class Visit:
         if self._today is None:
             self._today = self.now.astimezone(self.zone).date()
         return self._today
+
+    def to(self, path: str) -> str:
+        """A path as it stands in a link to a public page: in the language that was asked for."""
+        return f"{path}?langue={self.asked_language}" if self.asked_language else path
 
     def _(self, message: str) -> str:
         """A French text in the visitor's language."""
