@@ -23,6 +23,7 @@ from mail6m.intake import Accepted, Intake, Judging, Outgoing
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE
+from mail6m.oversight.backlog import BacklogCount
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
@@ -41,6 +42,7 @@ from mail6m.signing import Signer
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
@@ -51,6 +53,8 @@ from mail6m.storage.domains import Domains
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
+from mail6m.storage.health import Health
+from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
@@ -153,6 +157,10 @@ class Foundation:
             deferToThread,
             self.reactor,
         )
+        self.backlog = BacklogTable(self.console_pool)
+        self.measures = Measures(self.console_pool)
+        self.health = Health(self.console_pool)
+        self.backlog_count = BacklogCount(self.reactor, self.backlog, now)
         self.closings = Closings(self.console_pool)
         self.ending = Ending(self.closings)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
@@ -272,7 +280,7 @@ async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int
             due = await foundation.deliveries.lease_one(server, delivery)
             if due is None:
                 raise Refused("that delivery is not in the queue, or is under way just now")
-            await cancel(due, foundation.deliveries, reports.send)
+            await cancel([due], foundation.deliveries, reports.send)
         finally:
             await foundation.servers.resign(server)
 

@@ -309,6 +309,9 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    DESTINATION_HELD = "destination held"
+    DESTINATION_LET_GO = "destination let go"
+    DELIVERIES_CANCELLED = "deliveries cancelled"
 
 
 class StsMode(enum.StrEnum):

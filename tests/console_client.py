@@ -29,9 +29,11 @@ from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
 from mail6m.delivery.demands import Demands
+from mail6m.delivery.giving_up import GivingUp
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import HOUSE, Role, Summary
+from mail6m.oversight.overview import Overview
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -43,8 +45,11 @@ from mail6m.shelves.disc.names import new_serial
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.exports import Exporter
 from mail6m.shelves.indexer import Indexer
+from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
+from mail6m.storage.audit import Audit
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
@@ -53,7 +58,10 @@ from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
 from mail6m.storage.exports import Exports
+from mail6m.storage.health import Health
+from mail6m.storage.measures import Measures
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
 from mail6m.web.app import Web
@@ -196,7 +204,13 @@ def listening(
             "trusted_proxies": [ip_network(proxy) for proxy in proxies],
             "session_idle": idle,
             "session_lifetime": lifetime,
+            "overview": Overview(
+                reactor, Measures(pool), BacklogTable(pool), Health(pool), Discs(pool)
+            ),
+            "backlog": BacklogTable(pool),
+            "giving_up": GivingUp(Deliveries(pool), Servers(pool), Audit(pool), _report),
         }
+        available["disc_writing"] = DiscWriting(available["disc_life"])
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
         async def listen() -> tuple[Guard, Web, Any]:
@@ -241,6 +255,10 @@ def listening(
             run(close)
             archive.close()
             blocking.close()
+
+
+async def _report(consignment: Any, action: str, items: Any) -> None:
+    """A bounce goes nowhere (as `mail6m.delivery.reports.Report`)."""
 
 
 async def _health() -> dict[str, Any]:
@@ -435,6 +453,8 @@ class House:
     """The token of a letter to the reader."""
     disc: str
     """The serial number of one that is on its way."""
+    request: int
+    """What it has asked the archivist for."""
     file: str
     """The name of one of all its mail, of which there is none."""
     messages: list[UUID]
@@ -550,6 +570,11 @@ def new_house(at: Console) -> House:
         " VALUES (%s, 'mbox', 0, now(), %s) RETURNING asked_at",
         *(number, token_hash(word)),
     )
+    [[request]] = at.ask(
+        "INSERT INTO archivist_request (customer_id, account, sender, recipient, subject, reason)"
+        " VALUES (%s, %s, '', '', %s, %s) RETURNING request_id",
+        *(number, emails[0], f"demande-{word}", f"raison-{word}"),
+    )
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -559,6 +584,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
+        request,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         [message.id for message in messages],
         [f"{number}-{message.id}-0" for message in messages],
@@ -567,7 +593,8 @@ def new_house(at: Console) -> House:
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            disc, f"demande-{word}", f"raison-{word}",
+            f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 
@@ -742,6 +769,39 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         ],
     ),
     "GET /exploitation": lambda _: Sample(foreign=404),
+    "GET /exploitation/file": lambda _: Sample(fields=[("page", 1)], foreign=404),
+    "GET /exploitation/file/<destination>": lambda h: Sample(
+        {"destination": h.domain}, [("page", 1)], foreign=404
+    ),
+    "POST /exploitation/file/retenir": lambda h: Sample(
+        fields=[("destination", h.domain), ("ici", h.domain)], foreign=404
+    ),
+    "POST /exploitation/file/liberer": lambda h: Sample(
+        fields=[("destination", h.domain)], idle=True, foreign=404
+    ),
+    "POST /exploitation/file/reessayer": lambda h: Sample(
+        fields=[("destination", h.domain)], foreign=404
+    ),
+    "POST /exploitation/file/annuler": lambda h: Sample(
+        fields=[("id", h.deliveries[1]), ("ici", h.domain)], foreign=404
+    ),
+    "GET /exploitation/dvd": lambda _: Sample(foreign=404),
+    "GET /exploitation/dvd/etiquettes": lambda h: Sample(
+        fields=[("serial", h.disc), ("premiere", 3)], foreign=404
+    ),
+    "POST /exploitation/dvd/<serial>/ecrire": lambda h: Sample(
+        {"serial": h.disc}, idle=True, foreign=404
+    ),
+    "POST /exploitation/dvd/<serial>/expedier": lambda h: Sample(
+        {"serial": h.disc}, idle=True, foreign=404
+    ),
+    "GET /exploitation/archiviste": lambda _: Sample(foreign=404),
+    "POST /exploitation/archiviste/accorder": lambda h: Sample(
+        fields=[("id", h.request)], idle=True, foreign=404
+    ),
+    "POST /exploitation/archiviste/refuser": lambda h: Sample(
+        fields=[("id", h.request), ("reason", "Rien dans la cave")], foreign=404
+    ),
     "GET /activite": lambda _: Sample(fields=[("page", 1)]),
     "GET /comptes": lambda _: Sample(),
     "POST /comptes": lambda h: Sample(

@@ -50,6 +50,12 @@ ORDER BY offered_at DESC, serial"""
 
 _GET = f"SELECT {_COLUMNS} FROM disc WHERE serial = %s"
 
+# What operators have to do with is not much at a time; of what is over, the last ones.
+_IN_STATES = f"""
+SELECT {_COLUMNS} FROM disc WHERE state = ANY (%(states)s::text[])
+ORDER BY coalesce(destroyed_at, shipped_at, written_at, answered_at) DESC NULLS LAST, serial
+LIMIT %(limit)s"""
+
 _OPEN = f"SELECT {_COLUMNS} FROM disc WHERE state IN ('offered', 'shipped') ORDER BY offered_at"
 
 _TELLING = """
@@ -212,6 +218,11 @@ class Discs:
     async def all(self, customer: int | None = None) -> list[Disc]:
         """A customer's discs, or all of them, the newest first."""
         return [_disc(row) for row in await self._pool.query(_ALL, {"customer": customer})]
+
+    async def in_states(self, *states: str, limit: int) -> list[Disc]:
+        """Discs of all customers in any of these states, those that changed last before others."""
+        parameters = {"states": list(states), "limit": limit}
+        return [_disc(row) for row in await self._pool.query(_IN_STATES, parameters)]
 
     async def get(self, serial: str) -> Disc:
         """One disc. Raises `Refused` if there is none of that number."""

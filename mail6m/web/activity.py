@@ -76,6 +76,9 @@ ACTS = {
     Act.PASSWORD_LINK_SENT: N_("Lien pour un mot de passe envoyé"),
     Act.WRONG_PASSWORD: N_("Mot de passe refusé"),
     Act.INVITATION_SENT: N_("Invitation envoyée"),
+    Act.DESTINATION_HELD: N_("Destination retenue"),
+    Act.DESTINATION_LET_GO: N_("Destination libérée"),
+    Act.DELIVERIES_CANCELLED: N_("Remises annulées"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

@@ -16,11 +16,13 @@ from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.delivery.demands import Demands
+from mail6m.delivery.giving_up import GivingUp
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
 from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters
+from mail6m.oversight.overview import Overview
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -31,9 +33,11 @@ from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.exports import Exporter
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
+from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.claims import Claims
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
@@ -55,7 +59,10 @@ from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
+from mail6m.web.operator.archivist import OperatorArchivistPages
+from mail6m.web.operator.discs import OperatorDiscPages
 from mail6m.web.operator.overview import OverviewPages
+from mail6m.web.operator.queue import OperatorQueuePages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -78,6 +85,9 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    OperatorQueuePages,
+    OperatorDiscPages,
+    OperatorArchivistPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -116,6 +126,10 @@ class Parts:
     trusted_proxies: Sequence[Network]
     session_idle: float
     session_lifetime: float
+    overview: Overview
+    backlog: BacklogTable
+    giving_up: GivingUp
+    disc_writing: DiscWriting
 
 
 def console(parts: Parts) -> tuple[Guard, list[object]]:
@@ -179,6 +193,16 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
-        OverviewPages(),
+        OverviewPages(parts.overview),
+        OperatorQueuePages(parts.backlog, parts.deliveries, parts.giving_up),
+        OperatorDiscPages(
+            parts.discs,
+            parts.disc_life,
+            parts.disc_writing,
+            Customers(parts.pool),
+            PreferencesTable(parts.pool),
+            parts.in_thread,
+        ),
+        OperatorArchivistPages(parts.archivist, Customers(parts.pool)),
     ]
     return guard, pages

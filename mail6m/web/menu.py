@@ -45,5 +45,8 @@ MENU = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/file", N_("File d'attente"), "queue", 0),
+    Entry("/exploitation/dvd", N_("DVD"), "disc", 0),
+    Entry("/exploitation/archiviste", N_("L'archiviste"), "cellar", 0),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )
