@@ -238,9 +238,8 @@ class Mail6M(Service):
         foundation.indexer.start(journal.busy)
         foundation.overflow.start(journal.busy)
         foundation.exporter.start(journal.busy)
-        foundation.backlog_count.start(journal.busy)
-        await self._recorder.report()
-        self._recorder.start(journal.busy)
+        foundation.backlog_count.start(journal.busy, at_once=True)
+        self._recorder.start(journal.busy, at_once=True)
         if settings.banner_delay > 0:
             self._known_clients.start(journal.busy)
         self._verification.start()

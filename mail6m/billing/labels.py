@@ -7,49 +7,74 @@ encoding; what it has no letter for is a question mark.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-COLUMNS, ROWS = 3, 8
+from mail6m.billing.invoice import Party
+
+PER_SHEET = 24
+"""Three columns of eight."""
+_COLUMNS = 3
 _POINT = 72 / 25.4
 """In a millimetre."""
 _WIDTH, _HEIGHT = 70 * _POINT, 37 * _POINT
 _PAGE = 210 * _POINT, 297 * _POINT
 _MARGIN, _SIZE, _LEADING = 6 * _POINT, 10.0, 12.0
-_MOST = 7
-"""Lines of one label."""
+_SMALL = 6.0
+"""Of who sends it, above, and of the serial number."""
 
 
-def labels(addresses: Sequence[str], start: int = 1) -> bytes:
-    """A PDF with an address on each label; the first is on the ``start``-th of the sheet, from 1.
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What stands on one."""
 
-    An address is some lines of text; those beyond what a label has room for are left out.
+    to: Party
+    sender: Party
+    serial: str
+    """Of the disc in the envelope."""
+
+
+def labels(wanted: Sequence[Label], start: int = 1) -> bytes:
+    """The sheets as PDF.
+
+    ``start``: the first place that is free on the first sheet, from 1 to `PER_SHEET`, row by row.
+    Raises `ValueError` for another one, and if there is nothing to print.
     """
-    on_a_sheet = COLUMNS * ROWS
-    if not 1 <= start <= on_a_sheet:
-        raise ValueError(f"there is no label {start} on a sheet")
-    places = [(start - 1 + n, address) for n, address in enumerate(addresses)]
-    sheets = range(max((place for place, _ in places), default=0) // on_a_sheet + 1)
-    return _document(
-        [
-            b"".join(
-                _label(place % on_a_sheet, address)
-                for place, address in places
-                if place // on_a_sheet == sheet
-            )
-            for sheet in sheets
-        ]
+    if not 1 <= start <= PER_SHEET:
+        raise ValueError(f"a sheet has places from 1 to {PER_SHEET}")
+    if not wanted:
+        raise ValueError("there is no label to print")
+    sheets = [b""] * -(-(start - 1 + len(wanted)) // PER_SHEET)
+    for place, label in enumerate(wanted, start - 1):
+        sheets[place // PER_SHEET] += _label(place % PER_SHEET, label)
+    return _document(sheets)
+
+
+def _label(place: int, label: Label) -> bytes:
+    row, column = divmod(place, _COLUMNS)
+    left, top = column * _WIDTH, _PAGE[1] - row * _HEIGHT
+    to, sender = label.to, label.sender
+    lines = [to.name, to.contact, *to.street.splitlines(), f"{to.postcode} {to.city}"]
+    if to.country and to.country != sender.country:
+        lines.append(to.country.upper())
+    shown = [line for line in map(str.strip, lines) if line][:7]
+    back = ", ".join(
+        line for line in (sender.name, sender.street, f"{sender.postcode} {sender.city}".strip())
+        if line
+    )  # fmt: skip
+    at, inside = left + _MARGIN, top - _HEIGHT / 2 + _LEADING * len(shown) / 2 - _SIZE
+    clip = f"q {left:.2f} {top - _HEIGHT:.2f} {_WIDTH:.2f} {_HEIGHT:.2f} re W n\n".encode()
+    return (
+        clip
+        + _text(at, top - _MARGIN * 0.6, _SMALL, [back])
+        + _text(at, inside, _SIZE, shown)
+        + _text(at, top - _HEIGHT + _MARGIN * 0.4, _SMALL, [f"DVD {label.serial}"])
+        + b"Q\n"
     )
 
 
-def _label(place: int, address: str) -> bytes:
-    row, column = divmod(place, COLUMNS)
-    lines = address.splitlines()[:_MOST]
-    left = column * _WIDTH + _MARGIN
-    middle = _PAGE[1] - (row + 0.5) * _HEIGHT
-    top = middle + _LEADING * len(lines) / 2 - _SIZE
-    shown = b"".join(b"(%s) Tj T*\n" % _escaped(line) for line in lines)
-    place_it = f"BT /F1 {_SIZE:g} Tf {_LEADING:g} TL {left:.2f} {top:.2f} Td\n".encode()
-    clip = f"q {column * _WIDTH:.2f} {middle - _HEIGHT / 2:.2f} {_WIDTH:.2f} {_HEIGHT:.2f} re W n\n"
-    return clip.encode() + place_it + shown + b"ET Q\n"
+def _text(left: float, top: float, size: float, lines: Sequence[str]) -> bytes:
+    place = f"BT /F1 {size:g} Tf {_LEADING:g} TL {left:.2f} {top:.2f} Td\n".encode()
+    return place + b"".join(b"(%s) Tj T*\n" % _escaped(line) for line in lines) + b"ET\n"
 
 
 def _escaped(line: str) -> bytes:

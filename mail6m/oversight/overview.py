@@ -75,14 +75,15 @@ class Overview:
         steps = dict(await self._measures.rates(begins_at, begins_at + DAY, STEP))
         minute = _floor(now, timedelta(minutes=1))
         lately = await self._measures.rates(minute - LATELY, minute, LATELY)
+        troubled, troubled_count = await self._backlog.troubled(TROUBLED)
         return View(
             begins_at,
             [steps.get(begins_at + number * STEP, Tally()) for number in range(DAY // STEP)],
             lately[0][1] if lately else Tally(),
             await self._measures.standings(DAYS),
             await self._backlog.snapshot(),
-            await self._backlog.troubled(TROUBLED),
-            await self._backlog.troubled_count(),
+            troubled,
+            troubled_count,
             await self._measures.customers(),
             await self._discs.errands(),
             await self._health.reports(),

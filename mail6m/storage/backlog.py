@@ -77,14 +77,9 @@ SELECT count(*) FROM queue_destination q FULL JOIN held_destination h USING (des
 
 # What is down, held, or has waited for longer than the first retries take.
 _TROUBLED = f"""
-SELECT {_BACKLOG}
+SELECT count(*) OVER (), {_BACKLOG}
 WHERE h.held_at IS NOT NULL OR d.down_since IS NOT NULL OR q.oldest_at < now() - interval '1 hour'
 ORDER BY q.deliveries DESC NULLS LAST, coalesce(q.destination, h.destination) LIMIT %(limit)s"""
-
-_TROUBLED_COUNT = f"""
-SELECT count(*) FROM (SELECT {_BACKLOG}
-WHERE h.held_at IS NOT NULL OR d.down_since IS NOT NULL
-   OR q.oldest_at < now() - interval '1 hour') AS t (a, b, c, e, f, g, i, j, k, l)"""
 
 # One destination as it is now: its own deliveries are soon counted, by the index.
 _ONE = """
@@ -176,13 +171,12 @@ class BacklogTable:
         """How many destinations there are."""
         return int((await self._pool.query(_COUNT))[0][0])
 
-    async def troubled(self, limit: int) -> Sequence[Backlog]:
-        """Where most waits of what is held, is down, or has waited for more than an hour."""
-        return [_backlog(row) for row in await self._pool.query(_TROUBLED, {"limit": limit})]
-
-    async def troubled_count(self) -> int:
-        """How many these are."""
-        return int((await self._pool.query(_TROUBLED_COUNT))[0][0])
+    async def troubled(self, limit: int) -> tuple[Sequence[Backlog], int]:
+        """Where most waits of what is held, is down, or has waited for more than an hour; and how
+        many destinations are like that.
+        """
+        rows = await self._pool.query(_TROUBLED, {"limit": limit})
+        return [_backlog(row[1:]) for row in rows], rows[0][0] if rows else 0
 
     async def one(self, destination: str) -> Backlog | None:
         """What waits for a destination now; None if nothing is known of it."""

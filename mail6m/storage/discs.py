@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import connection as BlockingConnection
 
+from mail6m.billing.invoice import Party
 from mail6m.model import Act, Message, id_text
 from mail6m.storage.archive import COLUMNS, read_message
 from mail6m.storage.arrays import words
@@ -55,6 +56,10 @@ _IN_STATES = f"""
 SELECT {_COLUMNS} FROM disc WHERE state = ANY (%(states)s::text[])
 ORDER BY coalesce(destroyed_at, shipped_at, written_at, answered_at) DESC NULLS LAST, serial
 LIMIT %(limit)s"""
+
+_SENDER = """
+SELECT name, street, postcode, city, country FROM seller
+WHERE since <= %s ORDER BY since DESC LIMIT 1"""
 
 _OPEN = f"SELECT {_COLUMNS} FROM disc WHERE state IN ('offered', 'shipped') ORDER BY offered_at"
 
@@ -218,6 +223,11 @@ class Discs:
     async def all(self, customer: int | None = None) -> list[Disc]:
         """A customer's discs, or all of them, the newest first."""
         return [_disc(row) for row in await self._pool.query(_ALL, {"customer": customer})]
+
+    async def sender(self, today: date) -> Party:
+        """Who sends discs: the seller of that day, or Mail6M if nobody has said."""
+        rows = await self._pool.query(_SENDER, (today,))
+        return Party(*rows[0]) if rows else Party("Mail6M")
 
     async def in_states(self, *states: str, limit: int) -> list[Disc]:
         """Discs of all customers in any of these states, those that changed last before others."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mail6m.access.passwords import InThread
-from mail6m.billing.labels import labels
+from mail6m.billing.invoice import Party
+from mail6m.billing.labels import PER_SHEET, Label, labels
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.customers import Customers
@@ -19,8 +20,6 @@ MOST = 200
 """Discs that are shown of what is to be done."""
 OVER = 20
 """Discs that are shown of what is done."""
-ON_A_SHEET = 24
-"""Labels on a sheet."""
 
 
 class OperatorDiscPages:
@@ -58,7 +57,7 @@ class OperatorDiscPages:
             "wanted": self._writing.wanted,
             "failures": self._writing.failures,
             "under_way": bool(self._writing.wanted),
-            "on_a_sheet": ON_A_SHEET,
+            "on_a_sheet": PER_SHEET,
         }
         return Html("operator/discs.html", values)
 
@@ -90,16 +89,18 @@ class OperatorDiscPages:
         serials = dict.fromkeys(visit.query.getlist("serial"))
         if not 0 < len(serials) <= MOST:
             raise NotFound
-        addresses = []
-        for serial in serials:
-            disc = await self._disc(serial)
-            try:
-                addresses.append(_address(await self._preferences.get(disc.customer)))
-            except Refused as error:  # it is no customer any more
-                raise NotFound from error
-        first = visit.number("premiere", 1, ON_A_SHEET)
-        pdf = await self._in_thread(lambda: labels(addresses, first))
+        sender = await self._discs.sender(visit.today)
+        wanted = [Label(await self._addressee(serial), sender, serial) for serial in serials]
+        first = visit.number("premiere", 1, PER_SHEET)
+        pdf: bytes = await self._in_thread(lambda: labels(wanted, first))
         return Plain(pdf, "application/pdf")
+
+    async def _addressee(self, serial: str) -> Party:
+        disc = await self._disc(serial)
+        try:
+            return _party(await self._preferences.get(disc.customer))
+        except Refused as error:  # it is no customer any more
+            raise NotFound from error
 
     async def _disc(self, serial: str) -> Disc:
         try:
@@ -108,16 +109,12 @@ class OperatorDiscPages:
             raise NotFound from error
 
 
-def _address(of: Preferences) -> str:
-    """As it stands on a letter; what nobody has filled in takes no line."""
-    lines = (
-        of.company,
-        f"{of.first_name} {of.last_name}",
-        *of.address.splitlines(),
-        f"{of.postcode} {of.city}",
-        of.country,
-    )
-    return "\n".join(line.strip() for line in lines if line.strip())
+def _party(of: Preferences) -> Party:
+    """Where a letter to a customer goes."""
+    return Party(
+        of.company, of.address, of.postcode, of.city, of.country,
+        contact=f"{of.first_name} {of.last_name}".strip(),
+    )  # fmt: skip
 
 
 _BEGUN = N_("L'image du DVD %(serial)s est en cours d'écriture.")

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 class Hour(NamedTuple):
-    """A line of the table beside the chart of a day: the time that it begins at, and what passed."""
+    """A line of the table beside the chart of a day: when it begins, and what passed."""
 
     clock: str
     tally: Tally
