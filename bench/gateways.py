@@ -108,9 +108,9 @@ class Mail6M:
         return float(text.rpartition(f"\n{name} ")[2].partition("\n")[0] if name in text else 0)
 
     def _customer(self) -> int:
-        """The number of the one customer, who is added when the archive is new."""
+        """The number of the first customer, who is added when the archive is new."""
         match self.ask("customer", "list"):
-            case [{"customer": int(number)}]:
+            case [{"customer": int(number)}, *_]:
                 return number
         add = ("customer", "add", "--company", "Duchemin", "--email", "marie@mondomaine.fr")
         relay = ("--to", f"127.0.0.1:{self._sink}", "--tls", "none", "--no-verify-recipients")

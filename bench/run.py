@@ -23,6 +23,7 @@ from bench.figure import Figure, progress, table
 from bench.load import PROGRAMS, BenchError, require_programs
 from bench.memory import idle, memory
 from bench.overflow import overflow
+from bench.overview import overview
 from bench.ratio import compare
 from bench.search import search
 
@@ -38,6 +39,7 @@ PARTS: dict[str, Part] = {
     "search": search,
     "console": console,
     "overflow": overflow,
+    "overview": overview,
     "disc": disc,
 }
 

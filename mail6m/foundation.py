@@ -29,6 +29,7 @@ from mail6m.intake import Accepted, Intake, Judging, Outgoing
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE
+from mail6m.oversight.backlog import BacklogCount
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
@@ -47,6 +48,7 @@ from mail6m.signing import Signer
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive, NewMessage
 from mail6m.storage.archivist import Requests
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
@@ -61,6 +63,8 @@ from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
+from mail6m.storage.health import Health
+from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
 from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
@@ -168,6 +172,10 @@ class Foundation:
         self.invoices = Invoices(self.console_pool)
         self.payments = Payments(self.console_pool)
         self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
+        self.backlog = BacklogTable(self.console_pool)
+        self.measures = Measures(self.console_pool)
+        self.health = Health(self.console_pool)
+        self.backlog_count = BacklogCount(self.reactor, self.backlog, now)
         self.closings = Closings(self.console_pool)
         self.ending = Ending(self.closings, now)
         self.tariffs, self.sellers = TariffTable(self.console_pool), SellerTable(self.console_pool)
@@ -304,7 +312,7 @@ async def cancel_delivery(foundation: Foundation, delivery: tuple[int, UUID, int
             due = await foundation.deliveries.lease_one(server, delivery)
             if due is None:
                 raise Refused("that delivery is not in the queue, or is under way just now")
-            await cancel(due, foundation.deliveries, reports.send)
+            await cancel([due], foundation.deliveries, reports.send)
         finally:
             await foundation.servers.resign(server)
 

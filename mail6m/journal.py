@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from mail6m.delivery.consignment import Consignment, Item
 from mail6m.model import Authentication, Outcome, Reply, Scan, State, id_text
 from mail6m.storage.archive import NewMessage
+from mail6m.storage.measures import Tally
 
 COMPANY = 0.05
 """Seconds that a line waits for others."""
@@ -110,6 +111,18 @@ class Journal:
             f"{id_text(message.id)} accepted customer={message.customer} from=<{envelope.sender}>"
             f" recipients={len(envelope.recipients)} size={message.raw_size}"
             f" stored={message.stored_size} client={client.address} with={client.protocol}"
+        )
+
+    def tally(self) -> Tally:
+        """What has passed since the process began."""
+        outcomes = self._outcomes
+        return Tally(
+            self._messages,
+            self._raw,
+            sum(self._refused.values()),
+            outcomes[State.DELIVERED],
+            outcomes[State.QUEUED],
+            outcomes[State.FAILED] + outcomes[State.EXPIRED],
         )
 
     def certificates(self, ends: Iterable[tuple[str, datetime]], now: datetime) -> None:

@@ -341,6 +341,9 @@ class Act(enum.StrEnum):
     SIGNED_UP = "signed up"
     SIGNUP_ACCEPTED = "sign-up accepted"
     SIGNUP_REFUSED = "sign-up refused"
+    DESTINATION_HELD = "destination held"
+    DESTINATION_LET_GO = "destination let go"
+    DELIVERIES_CANCELLED = "deliveries cancelled"
 
 
 class StsMode(enum.StrEnum):

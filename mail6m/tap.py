@@ -19,7 +19,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent
 
@@ -31,6 +31,7 @@ from mail6m.certificates import Certificates
 from mail6m.content import Budget
 from mail6m.delivery.conversation import Caller
 from mail6m.delivery.demands import Demands
+from mail6m.delivery.giving_up import GivingUp
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue
@@ -51,14 +52,19 @@ from mail6m.journal import Journal
 from mail6m.model import Host
 from mail6m.names import ClientNames
 from mail6m.options import Options
+from mail6m.oversight.mishaps import Mishaps
+from mail6m.oversight.overview import Overview
+from mail6m.oversight.recorder import Recorder
 from mail6m.proxied import BehindProxy
 from mail6m.published import Policies
 from mail6m.reception import Reception
 from mail6m.resolver import Resolver, nameservers
 from mail6m.seal import SealError
 from mail6m.settings import Settings, SettingsError
+from mail6m.shelves.writing import DiscWriting
 from mail6m.smtp import SmtpServerFactory
 from mail6m.storage.archive import Archive
+from mail6m.storage.audit import Audit
 from mail6m.storage.clients import KnownClientsTable
 from mail6m.storage.deliveries import CHANNEL as QUEUE_CHANNEL
 from mail6m.storage.deliveries import Deliveries
@@ -94,6 +100,8 @@ class Mail6M(Service):
         self._up = False
         self._exit_status = 0
         self._slot: IO[str] | None = None
+        self._mishaps = Mishaps(now)
+        globalLogPublisher.addObserver(self._mishaps)
 
     def startService(self) -> None:
         """Begin; what cannot be begun stops the process with one clear line."""
@@ -158,7 +166,7 @@ class Mail6M(Service):
             Heading(settings, foundation.signer),
             journal,
             now,
-            self._take_slot(),
+            name := self._take_slot(),
         )
         self._rules = RuleBook(reactor, Whitelist(foundation.pool))
         self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
@@ -196,6 +204,25 @@ class Mail6M(Service):
         foundation.pool.listen(GUARD_CHANNEL, self._rules.forget)
         await self._look_after()
         await self._queue.start(reports.send)
+        self._recorder = Recorder(
+            reactor,
+            now,
+            name,
+            foundation.measures,
+            foundation.health,
+            self._mishaps,
+            journal.tally,
+            lambda: self._antispam.state,
+            lambda: self._certificates.ends() if self._certificates is not None else [],
+            [("data", settings.data), ("discs", settings.data / "discs")],
+        )
+        self._disc_writing = DiscWriting(foundation.disc_life)
+        self._giving_up = GivingUp(
+            foundation.deliveries,
+            foundation.servers,
+            Audit(foundation.console_pool),
+            reports.send,
+        )
         self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
         self._care.clock = reactor
         self._care.start(1.0, now=False)
@@ -220,6 +247,8 @@ class Mail6M(Service):
         foundation.indexer.start(journal.busy)
         foundation.overflow.start(journal.busy)
         foundation.exporter.start(journal.busy)
+        foundation.backlog_count.start(journal.busy, at_once=True)
+        self._recorder.start(journal.busy, at_once=True)
         if settings.banner_delay > 0:
             self._known_clients.start(journal.busy)
         self._verification.start()
@@ -300,6 +329,16 @@ class Mail6M(Service):
                 api_rate=settings.api_rate,
                 signup=Mode(settings.signup),
                 hosted_by=settings.hosted_by or "",
+                overview=Overview(
+                    self._reactor,
+                    foundation.measures,
+                    foundation.backlog,
+                    foundation.health,
+                    foundation.discs,
+                ),
+                backlog=foundation.backlog,
+                giving_up=self._giving_up,
+                disc_writing=self._disc_writing,
             )
         )
 
@@ -403,8 +442,15 @@ class Mail6M(Service):
                 ensureDeferred(self._queue.stop()),
                 ensureDeferred(self._known_clients.close()),
                 ensureDeferred(self._verification.stop()),
+                ensureDeferred(self._record_the_last()),
             ]
         )
+
+    async def _record_the_last(self) -> None:
+        try:
+            await self._recorder.close()
+        except StorageError as error:
+            self.log.debug("the last minute is not recorded: {error}", error=error)
 
     async def _stop(self) -> None:
         if not self._up:
@@ -417,6 +463,8 @@ class Mail6M(Service):
         self._foundation.indexer.stop()
         self._foundation.overflow.stop()
         self._foundation.exporter.stop()
+        self._foundation.backlog_count.stop()
+        self._disc_writing.stop()
         self._antispam.stop()
         for port in self._ports + self._web_ports:
             await cast(Any, port.stopListening())

@@ -39,9 +39,12 @@ from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.billing.invoice import Party, Seller
 from mail6m.access.signup import Mode
 from mail6m.delivery.demands import Demands
+from mail6m.delivery.giving_up import GivingUp
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import HOUSE, Role, Scope, Summary
+from mail6m.model import HOUSE, Role, Summary
+from mail6m.oversight.overview import Overview
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -53,9 +56,12 @@ from mail6m.shelves.disc.names import new_serial
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.exports import Exporter
 from mail6m.shelves.indexer import Indexer
+from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
 from mail6m.storage.audit import By
+from mail6m.storage.audit import Audit
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
@@ -67,7 +73,10 @@ from mail6m.storage.exports import Exports
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
+from mail6m.storage.health import Health
+from mail6m.storage.measures import Measures
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
 from mail6m.turn import Turn
 from mail6m.web.app import Web
@@ -252,7 +261,13 @@ def listening(
             "api_rate": api_rate,
             "signup": signup,
             "hosted_by": "",
+            "overview": Overview(
+                reactor, Measures(pool), BacklogTable(pool), Health(pool), Discs(pool)
+            ),
+            "backlog": BacklogTable(pool),
+            "giving_up": GivingUp(Deliveries(pool), Servers(pool), Audit(pool), _report),
         }
+        available["disc_writing"] = DiscWriting(available["disc_life"])
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
         async def listen() -> tuple[Guard, Web, Any]:
@@ -299,6 +314,10 @@ def listening(
             run(close)
             archive.close()
             blocking.close()
+
+
+async def _report(consignment: Any, action: str, items: Any) -> None:
+    """A bounce goes nowhere (as `mail6m.delivery.reports.Report`)."""
 
 
 async def _health() -> dict[str, Any]:
@@ -501,6 +520,8 @@ class House:
     key_number: int
     invoice: str
     """The number of one."""
+    request: int
+    """What it has asked the archivist for."""
     file: str
     """The name of one of all its mail, of which there is none."""
     invoice: str
@@ -631,6 +652,11 @@ def new_house(at: Console) -> House:
     invoice, payment, entry, order = new_invoice(at, number, word)
     key, key_number = new_key(at, number, word)
     invoice = new_invoice(at, number, company)
+    [[request]] = at.ask(
+        "INSERT INTO archivist_request (customer_id, account, sender, recipient, subject, reason)"
+        " VALUES (%s, %s, '', '', %s, %s) RETURNING request_id",
+        *(number, emails[0], f"demande-{word}", f"raison-{word}"),
+    )
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -642,6 +668,7 @@ def new_house(at: Console) -> House:
     at.catch_up()
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
+        request,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         invoice, payment, entry, order,
         key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
@@ -658,6 +685,8 @@ def new_house(at: Console) -> House:
             disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
             key, f"cle-{word}", invoice,
             f"inscrit-{word}", disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            disc, f"demande-{word}", f"raison-{word}",
+            f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 
@@ -954,6 +983,38 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/paiements/reprendre": lambda h: Sample(
         fields=[("ligne", f"{h.entry}-aside")], foreign=404
+    "GET /exploitation/file": lambda _: Sample(fields=[("page", 1)], foreign=404),
+    "GET /exploitation/file/<destination>": lambda h: Sample(
+        {"destination": h.domain}, [("page", 1)], foreign=404
+    ),
+    "POST /exploitation/file/retenir": lambda h: Sample(
+        fields=[("destination", h.domain), ("ici", h.domain)], foreign=404
+    ),
+    "POST /exploitation/file/liberer": lambda h: Sample(
+        fields=[("destination", h.domain)], idle=True, foreign=404
+    ),
+    "POST /exploitation/file/reessayer": lambda h: Sample(
+        fields=[("destination", h.domain)], foreign=404
+    ),
+    "POST /exploitation/file/annuler": lambda h: Sample(
+        fields=[("id", h.deliveries[1]), ("ici", h.domain)], foreign=404
+    ),
+    "GET /exploitation/dvd": lambda _: Sample(foreign=404),
+    "GET /exploitation/dvd/etiquettes": lambda h: Sample(
+        fields=[("serial", h.disc), ("premiere", 3)], foreign=404
+    ),
+    "POST /exploitation/dvd/<serial>/ecrire": lambda h: Sample(
+        {"serial": h.disc}, idle=True, foreign=404
+    ),
+    "POST /exploitation/dvd/<serial>/expedier": lambda h: Sample(
+        {"serial": h.disc}, idle=True, foreign=404
+    ),
+    "GET /exploitation/archiviste": lambda _: Sample(foreign=404),
+    "POST /exploitation/archiviste/accorder": lambda h: Sample(
+        fields=[("id", h.request)], idle=True, foreign=404
+    ),
+    "POST /exploitation/archiviste/refuser": lambda h: Sample(
+        fields=[("id", h.request), ("reason", "Rien dans la cave")], foreign=404
     ),
     "GET /activite": lambda _: Sample(fields=[("page", 1)]),
     "GET /comptes": lambda _: Sample(),

@@ -24,6 +24,7 @@ FLOORS = [
     | {"resolver", "signing", "delivery.fields"},
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
     | {"billing"}
+    | {"oversight"}
     | {"published"},
     {"web"},
     {"options", "foundation"},

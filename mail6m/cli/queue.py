@@ -25,6 +25,11 @@ def declare(line: CommandLine) -> None:
         if name == "retry":
             one.add_argument("--id")
     noun.verb("cancel", queue_cancel).add_argument("--id", required=True)
+    held: tuple[tuple[str, Command], ...] = (("hold", queue_hold), ("release", queue_release))
+    for name, command in held:
+        one = noun.verb(name, command)
+        one.add_argument("--destination", required=True, metavar="HOST",
+                         help="a domain, or a receiving machine")  # fmt: skip
 
 
 async def queue_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
@@ -54,6 +59,20 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
     """A delivery is given up, with a bounce."""
     await cancel_delivery(foundation, read_delivery_id(options.id))
     return {"count": 1}
+
+
+async def queue_hold(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """Nothing goes out to a destination until it is released; how many were not held yet."""
+    count = await foundation.deliveries.hold(operator(HOUSE), options.destination)
+    await foundation.backlog.take()
+    return {"count": count}
+
+
+async def queue_release(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """What was held goes out now; how many destinations were."""
+    count = await foundation.deliveries.let_go(operator(HOUSE), options.destination)
+    await foundation.backlog.take()
+    return {"count": count}
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:

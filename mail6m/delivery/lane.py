@@ -60,6 +60,8 @@ class Lane:
     def __init__(self, name: str, keeper: Keeper) -> None:
         self.name = name
         self.down = False
+        self.held = False
+        """An operator wants its mail to wait."""
         self.failures = 0
         self._keeper = keeper
         self._pending: deque[Consignment] = deque()
@@ -82,6 +84,9 @@ class Lane:
 
     def add(self, consignment: Consignment) -> None:
         """Send this on its way, together with what else comes until there is time for it."""
+        if self.held:
+            self._keeper.give_back([consignment])
+            return
         self._pending.append(consignment)
         if not self._roused:
             self._roused = True
@@ -206,6 +211,15 @@ class Lane:
         if stuck and not self._on_the_way:
             busy = len(self._couriers)
             self._call_couriers(at_least=busy + min(len(self._pending), busy + 1))
+
+    def hold(self, held: bool) -> None:
+        """Keep mail from going out, or no longer: what a host has begun to get, it gets."""
+        if held and not self.held:
+            waiting, self._pending = list(self._pending), deque()
+            self._keeper.give_back(waiting)
+            for courier in list(self._couriers):
+                courier.retire()
+        self.held = held
 
     async def reroute(self) -> None:
         """Whoever is on a way that is not the way any more goes no further."""

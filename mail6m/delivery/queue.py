@@ -98,6 +98,7 @@ class Queue:
         self._report: Report | None = None
         self._server: int | None = None
         self._lanes: dict[str, Lane] = {}
+        self._held: frozenset[str] = frozenset()
         self._accepted: list[Sequence[Accepted]] = []
         self._returned: list[tuple[int, UUID, str]] = []
         self._delivered: list[Consignment] = []
@@ -161,7 +162,9 @@ class Queue:
     def takes(self, destination: str, content: Content) -> int | None:
         """See `mail6m.intake.Outgoing`."""
         lane = self._lanes.get(destination)
-        if self._stopping or (lane is not None and (lane.down or lane.full)):
+        if self._stopping or destination in self._held:
+            return None
+        if lane is not None and (lane.down or lane.full):
             return None
         if not content.in_memory and self._files >= MOST_FILES:
             return None
@@ -400,6 +403,7 @@ class Queue:
         server = self._server
         if server is None or self._stopping:
             return
+        self._note_held(frozenset(one.destination for one in await self._deliveries.held()))
         await self._release(server)
         without = [lane.name for lane in self._lanes.values() if lane.full or lane.down]
         due = await self._deliveries.lease(server, without=without, each=AT_ONCE, limit=LIMIT)
@@ -446,6 +450,13 @@ class Queue:
             if lane.down and lane.name not in down:
                 lane.down = False
 
+    def _note_held(self, held: frozenset[str]) -> None:
+        """Operators want the mail of these to wait: none is leased, and what was goes back."""
+        if held != self._held:
+            self._held = held
+            for lane in self._lanes.values():
+                lane.hold(lane.name in held)
+
     async def _look_after_late(self, server: int) -> None:
         due = await self._deliveries.lease_late(
             server,
@@ -462,6 +473,7 @@ class Queue:
         lane = self._lanes.get(destination)
         if lane is None:
             lane = self._lanes[destination] = Lane(destination, self)
+            lane.hold(destination in self._held)
         return lane
 
     def _in_background(self, work: Any) -> None:
@@ -480,15 +492,20 @@ def _jitter() -> float:
     return random.random()  # noqa: S311 - so that retries do not all come at once
 
 
-async def cancel(due: Due, deliveries: Deliveries, report: Report) -> None:
-    """Give up a delivery that is in hand: its sender gets a bounce, and it leaves the queue."""
-    [consignment] = _gathered([due])
-    [item] = consignment.items
+async def cancel(due: Sequence[Due], deliveries: Deliveries, report: Report) -> None:
+    """Give up deliveries that are in hand: senders get a bounce, and they leave the queue.
+
+    One bounce for all recipients of a message at one destination.
+    """
     outcome = Outcome(Verdict.NEVER, Reply(554, "5.0.0", "Given up by the operator"))
-    await report(consignment, "failed", [(item, outcome)])
-    await deliveries.record([_record(consignment, item, outcome, State.CANCELLED, None, False)])
-    if consignment.ours:
-        await deliveries.forget_transit([(consignment.customer, consignment.message)])
+    for consignment in _gathered(due):
+        items = consignment.items
+        await report(consignment, "failed", [(item, outcome) for item in items])
+        await deliveries.record(
+            [_record(consignment, item, outcome, State.CANCELLED, None, False) for item in items]
+        )
+        if consignment.ours:
+            await deliveries.forget_transit([(consignment.customer, consignment.message)])
 
 
 def _consignments(accepted: Accepted, now: datetime) -> list[Consignment]:

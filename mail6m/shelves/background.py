@@ -25,10 +25,10 @@ class Background(ABC):
         self._loop = LoopingCall(lambda: ensureDeferred(self._look_safely()))
         self._loop.clock = clock
 
-    def start(self, busy: Callable[[], bool]) -> None:
-        """Work until `stop`, and little while ``busy`` says so."""
+    def start(self, busy: Callable[[], bool], *, at_once: bool = False) -> None:
+        """Work until `stop`, and little while ``busy`` says so; ``at_once``: have a first look."""
         self._busy = busy
-        self._loop.start(self._interval, now=False)
+        self._loop.start(self._interval, now=at_once)
 
     def stop(self) -> None:
         """No more looks; a portion in hand is finished."""

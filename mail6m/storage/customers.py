@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psycopg2.errors
 
 from mail6m.model import HOUSE, Customer
@@ -57,6 +59,8 @@ SELECT c.customer_id, c.company, c.plan, c.capacity,
 FROM customer c LEFT JOIN shelf_count n USING (customer_id)
 WHERE (%(customer)s::integer IS NULL AND c.customer_id <> 0) OR c.customer_id = %(customer)s
 GROUP BY c.customer_id ORDER BY c.customer_id"""
+
+_COMPANIES = "SELECT customer_id, company FROM customer WHERE customer_id = ANY (%s)"
 
 _KEY = "SELECT wrapped_key FROM customer WHERE customer_id = %s"
 
@@ -119,6 +123,10 @@ class Customers:
         if not rows:
             raise Refused(f"there is no customer {customer}")
         return _customer(rows[0])
+
+    async def companies(self, customers: Collection[int]) -> dict[int, str]:
+        """What these customers are called, as far as there are such customers."""
+        return dict(await self._pool.query(_COMPANIES, (list(customers),)))
 
     async def wrapped_key(self, customer: int) -> bytes:
         """The customer's key, wrapped. Raises `Refused` if there is no such customer."""

@@ -69,6 +69,7 @@ _LEASE = f"""{_DESTINATIONS}, due AS (
         ORDER BY q.next_attempt_at LIMIT %(each)s FOR UPDATE SKIP LOCKED) x
     WHERE d.destination <> ALL (%(without)s::text[])
       AND d.destination NOT IN (SELECT destination FROM destination)
+      AND d.destination NOT IN (SELECT destination FROM held_destination)
     LIMIT %(limit)s
 ), leased AS ({_LEASED_ROWS}"""
 
@@ -78,7 +79,8 @@ _LEASE_PROBES = f"""
 WITH ripe AS (
     SELECT destination, EXISTS (SELECT 1 FROM delivery q WHERE q.destination = d.destination
                                 AND q.state = 0) AS wanted
-    FROM destination d WHERE next_probe_at <= now() FOR UPDATE SKIP LOCKED
+    FROM destination d WHERE next_probe_at <= now()
+      AND d.destination NOT IN (SELECT destination FROM held_destination) FOR UPDATE SKIP LOCKED
 ), chosen AS (
     UPDATE destination d SET next_probe_at = now() + interval '2 minutes'
     FROM ripe WHERE d.destination = ripe.destination AND wanted RETURNING d.destination
@@ -91,11 +93,13 @@ WITH ripe AS (
         ORDER BY q.next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) x
 ), leased AS ({_LEASED_ROWS}"""
 
-# Those whose time is up, or who should hear that it takes long, however their destination is.
+# Those whose time is up, or who should hear that it takes long, however their destination is; but
+# the time of what an operator holds stands still.
 _LEASE_LATE = f"""
 WITH due AS (
     SELECT q.customer_id, q.message_id, q.number FROM delivery q
     WHERE q.state = 0 AND {_FREE}
+      AND q.destination NOT IN (SELECT destination FROM held_destination)
       AND (q.queued_at <= now() - %(lifetime)s * interval '1 second'
            OR (NOT q.warned AND q.queued_at <= now() - %(warn_after)s * interval '1 second'))
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -162,6 +166,50 @@ SELECT destination, failures, next_probe_at, last_reply, down_since FROM destina
 
 _UP = "DELETE FROM destination WHERE destination = %s"
 
+_HELD = "SELECT destination, held_at, held_by FROM held_destination ORDER BY destination"
+
+_IS_NAMED = """
+    SELECT name AS destination FROM domain WHERE name = %(destination)s OR EXISTS (
+        SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
+           OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)
+    UNION SELECT destination FROM delivery WHERE state = 0 AND destination = %(destination)s
+    UNION SELECT destination FROM held_destination WHERE destination = %(destination)s"""
+
+_HOLD = f"""
+WITH named AS ({_IS_NAMED}), held AS (
+    INSERT INTO held_destination (destination, held_by)
+    SELECT destination, %(by_account)s FROM named
+    ON CONFLICT DO NOTHING RETURNING destination
+), noted AS (
+    INSERT INTO audit (customer_id, account, client_address, act, object)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, destination FROM held
+), told AS (SELECT pg_notify('{CHANNEL}', ''))
+SELECT (SELECT count(*) FROM named), (SELECT count(*) FROM held), (SELECT count(*) FROM told)"""
+
+# The time that a delivery was held does not count: neither as its age, nor for its retries.
+_LET_GO = f"""
+WITH let_go AS (
+    DELETE FROM held_destination WHERE destination IN ({_IS_NAMED}) RETURNING destination, held_at
+), due AS (
+    UPDATE delivery q SET next_attempt_at = now(),
+                          queued_at = q.queued_at + (now() - greatest(q.queued_at, h.held_at))
+    FROM let_go h WHERE q.destination = h.destination AND q.state = 0 AND {_FREE} RETURNING 1
+), probed AS (
+    UPDATE destination SET next_probe_at = now()
+    WHERE destination IN (SELECT destination FROM let_go)
+), noted AS (
+    INSERT INTO audit (customer_id, account, client_address, act, object)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, destination FROM let_go
+), told AS (SELECT pg_notify('{CHANNEL}', ''))
+SELECT (SELECT count(*) FROM let_go), (SELECT count(*) FROM due), (SELECT count(*) FROM told)"""
+
+_LEASE_SOME = f"""
+WITH due AS (
+    SELECT q.customer_id, q.message_id, q.number FROM delivery q
+    WHERE q.destination = %(destination)s AND q.state = 0 AND {_FREE}
+    ORDER BY q.next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), leased AS ({_LEASED_ROWS}"""
+
 _LIST = """
 SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.state, q.attempts,
        q.queued_at, q.next_attempt_at,
@@ -227,7 +275,7 @@ WITH retried AS (
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s,
-           coalesce(%(object)s::text, count(*)::text)
+           coalesce(%(object)s::text, concat(%(destination)s::text || ': ', count(*)))
     FROM retried HAVING count(*) > 0
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
 SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"""
@@ -344,6 +392,14 @@ class Down(NamedTuple):
     down_since: datetime
 
 
+class Held(NamedTuple):
+    """A destination whose mail waits until an operator lets it go."""
+
+    destination: str
+    held_at: datetime
+    held_by: str
+
+
 class Waiting(NamedTuple):
     """A delivery that has not been made yet, and what people know its message by."""
 
@@ -410,6 +466,11 @@ class Deliveries:
         found = await self._leased(_LEASE_ONE, parameters)
         return found[0] if found else None
 
+    async def lease_some(self, server: int, destination: str, limit: int) -> list[Due]:
+        """Take deliveries to a destination in hand, due or not, held or not: to give them up."""
+        parameters = {"server": server, "destination": destination, "limit": limit}
+        return await self._leased(_LEASE_SOME, parameters)
+
     async def _leased(self, sql: str, parameters: Mapping[str, object]) -> list[Due]:
         return [_due(row) for row in await self._pool.query(sql, {**parameters, "leased": LEASED})]
 
@@ -458,6 +519,32 @@ class Deliveries:
     async def down_list(self) -> list[Down]:
         """The destinations that are down."""
         return [_down(row) for row in await self._pool.query(_DOWN_LIST)]
+
+    async def held(self) -> list[Held]:
+        """The destinations that operators hold."""
+        rows = await self._pool.query(_HELD)
+        return [Held(name, at.astimezone(UTC), account) for name, at, account in rows]
+
+    async def hold(self, by: By, destination: str) -> int:
+        """Have what waits for a destination, and what comes, wait until `let_go`; how many
+        destinations are held now that were not.
+
+        It is one as it stands in the queue, or the name of a host, which may have several domains.
+        What is under way just now is finished. Raises `Refused` if there is no such destination.
+        """
+        parameters = {"destination": _name(destination)} | note(by, Act.DESTINATION_HELD)
+        [(named, held, _)] = await self._pool.query(_HOLD, parameters)
+        if not named:
+            raise Refused(f"nothing waits for {destination}, and no domain has it")
+        return int(held)
+
+    async def let_go(self, by: By, destination: str) -> int:
+        """Have what was held go out now; how many destinations are held no longer.
+
+        What was held is younger by the time that it was, so that nothing is given up for it.
+        """
+        parameters = {"destination": _name(destination)} | note(by, Act.DESTINATION_LET_GO)
+        return int((await self._pool.query(_LET_GO, parameters))[0][0])
 
     async def queued(
         self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000
@@ -508,7 +595,10 @@ class Deliveries:
         destination: str | None = None,
         delivery: tuple[int, UUID, int] | None = None,
     ) -> int:
-        """Make deliveries due now, and return how many; the audit has that, or the one."""
+        """Make deliveries due now, and return how many; the audit has that, or the one.
+
+        And the destination, if it is one's.
+        """
         of, message, number = delivery if delivery is not None else (None, None, None)
         parameters = {
             "customer": customer,

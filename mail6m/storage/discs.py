@@ -12,6 +12,7 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import connection as BlockingConnection
 
+from mail6m.billing.invoice import Party
 from mail6m.model import Act, Message, id_text
 from mail6m.storage.archive import COLUMNS, read_message
 from mail6m.storage.arrays import words
@@ -49,6 +50,16 @@ SELECT {_COLUMNS} FROM disc WHERE %(customer)s::integer IS NULL OR customer_id =
 ORDER BY offered_at DESC, serial"""
 
 _GET = f"SELECT {_COLUMNS} FROM disc WHERE serial = %s"
+
+# What operators have to do with is not much at a time; of what is over, the last ones.
+_IN_STATES = f"""
+SELECT {_COLUMNS} FROM disc WHERE state = ANY (%(states)s::text[])
+ORDER BY coalesce(destroyed_at, shipped_at, written_at, answered_at) DESC NULLS LAST, serial
+LIMIT %(limit)s"""
+
+_SENDER = """
+SELECT name, street, postcode, city, country FROM seller
+WHERE since <= %s ORDER BY since DESC LIMIT 1"""
 
 _OPEN = f"SELECT {_COLUMNS} FROM disc WHERE state IN ('offered', 'shipped') ORDER BY offered_at"
 
@@ -218,6 +229,16 @@ class Discs:
     async def all(self, customer: int | None = None) -> list[Disc]:
         """A customer's discs, or all of them, the newest first."""
         return [_disc(row) for row in await self._pool.query(_ALL, {"customer": customer})]
+
+    async def sender(self, today: date) -> Party:
+        """Who sends discs: the seller of that day, or Mail6M if nobody has said."""
+        rows = await self._pool.query(_SENDER, (today,))
+        return Party(*rows[0]) if rows else Party("Mail6M")
+
+    async def in_states(self, *states: str, limit: int) -> list[Disc]:
+        """Discs of all customers in any of these states, those that changed last before others."""
+        parameters = {"states": list(states), "limit": limit}
+        return [_disc(row) for row in await self._pool.query(_IN_STATES, parameters)]
 
     async def get(self, serial: str) -> Disc:
         """One disc. Raises `Refused` if there is none of that number."""

@@ -91,6 +91,9 @@ ACTS = {
     Act.SIGNED_UP: N_("Inscription"),
     Act.SIGNUP_ACCEPTED: N_("Inscription acceptée"),
     Act.SIGNUP_REFUSED: N_("Inscription refusée"),
+    Act.DESTINATION_HELD: N_("Destination retenue"),
+    Act.DESTINATION_LET_GO: N_("Destination libérée"),
+    Act.DELIVERIES_CANCELLED: N_("Remises annulées"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}

@@ -20,11 +20,13 @@ from mail6m.billing.payments import Bookkeeping
 from mail6m.access.signup import Mode, SignUp
 from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
+from mail6m.delivery.giving_up import GivingUp
 from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
 from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters
+from mail6m.oversight.overview import Overview
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -35,9 +37,11 @@ from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.exports import Exporter
 from mail6m.shelves.plans import PlanChanges
 from mail6m.shelves.reissue import Reissue
+from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
+from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.claims import Claims
 from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
@@ -82,6 +86,10 @@ from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.operator.signups import SignupPages
+from mail6m.web.operator.archivist import OperatorArchivistPages
+from mail6m.web.operator.discs import OperatorDiscPages
+from mail6m.web.operator.overview import OverviewPages
+from mail6m.web.operator.queue import OperatorQueuePages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.public import PublicPages
 from mail6m.web.queue import QueuePages
@@ -115,6 +123,9 @@ PAGES: tuple[type, ...] = (
     SignUpPages,
     SignupPages,
     StartPages,
+    OperatorQueuePages,
+    OperatorDiscPages,
+    OperatorArchivistPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -170,6 +181,10 @@ class Parts:
     signup: Mode
     hosted_by: str
     """Who hosts the public pages; empty: whoever edits them."""
+    overview: Overview
+    backlog: BacklogTable
+    giving_up: GivingUp
+    disc_writing: DiscWriting
 
 
 def console(parts: Parts) -> tuple[Guard, list[object], Api]:
@@ -270,6 +285,17 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         SignUpPages(signup, showcase),
         SignupPages(signup),
         StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
+        OverviewPages(parts.overview),
+        OperatorQueuePages(parts.backlog, parts.deliveries, parts.giving_up),
+        OperatorDiscPages(
+            parts.discs,
+            parts.disc_life,
+            parts.disc_writing,
+            Customers(parts.pool),
+            PreferencesTable(parts.pool),
+            parts.in_thread,
+        ),
+        OperatorArchivistPages(parts.archivist, Customers(parts.pool)),
     ]
     api = Api(
         tokens,

@@ -59,5 +59,8 @@ OPERATORS_MENU = (
     Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
     Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
     Entry("/exploitation/inscriptions", N_("Inscriptions"), "accounts", 0),
+    Entry("/exploitation/file", N_("File d'attente"), "queue", 0),
+    Entry("/exploitation/dvd", N_("DVD"), "disc", 0),
+    Entry("/exploitation/archiviste", N_("L'archiviste"), "cellar", 0),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from babel import Locale
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -110,6 +110,7 @@ class Renderer:
             "quarter": texts.quarter,
             "euros": texts.euros,
             "sender": sender,
+            "age": texts.age,
         }
         return environment
 
@@ -156,6 +157,10 @@ class _Texts:
     def local_day(self, at: datetime, zone: str) -> str:
         """The day that a moment falls on somewhere."""
         return self.day(at.astimezone(zone_of(zone)).date())
+
+    def age(self, span: timedelta) -> str:
+        """How long something is, or has been: ``3 heures``."""
+        return format_timedelta(span, threshold=1.5, locale=self._locale)
 
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""

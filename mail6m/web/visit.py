@@ -196,6 +196,11 @@ class Visit:
         return self.signed_in and self.identity.customer == HOUSE
 
     @property
+    def may_operate(self) -> bool:
+        """Whether it is an operator who may do whatever operators do."""
+        return self.operates and self.identity.role == Role.OPERATOR
+
+    @property
     def home(self) -> str:
         """The page that it begins with, once it has signed in."""
         return OPERATORS_HOME if self.operates else HOME

@@ -1,0 +1,1 @@
+"""What operators see of the whole: gathered beside the mail, and looked at in few queries."""
