@@ -309,6 +309,11 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    CONSOLE_SEEN = "console seen"
+    CONSOLE_LEFT = "console left"
+    CONTRACT_SUSPENDED = "contract suspended"
+    CONTRACT_RESUMED = "contract resumed"
+    SECOND_FACTOR_RESET = "second factor reset"
 
 
 class StsMode(enum.StrEnum):

@@ -12,6 +12,7 @@ from mail6m.cli import (
     discs,
     domains,
     messages,
+    operators,
     queue,
     shelves,
     signing,
@@ -32,6 +33,7 @@ _NOUNS = (
     signing,
     tls,
     status,
+    operators,
 )
 
 

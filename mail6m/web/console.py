@@ -35,6 +35,7 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
+from mail6m.storage.clientele import Clientele
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -55,6 +56,9 @@ from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
+from mail6m.web.operator.accounts import OperatorAccountPages
+from mail6m.web.operator.customers import CustomerPages, Files
+from mail6m.web.operator.journal import JournalPages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
@@ -78,6 +82,9 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    CustomerPages,
+    JournalPages,
+    OperatorAccountPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -180,5 +187,23 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        CustomerPages(
+            Files(
+                Clientele(parts.pool),
+                PreferencesTable(parts.pool),
+                plans,
+                parts.domains,
+                claims,
+                accounts,
+                parts.discs,
+                parts.deliveries,
+                audit,
+            ),
+            PlanChanges(plans, parts.clock),
+            parts.ending,
+            sessions,
+        ),
+        JournalPages(audit),
+        OperatorAccountPages(accounts, links),
     ]
     return guard, pages

@@ -45,5 +45,8 @@ MENU = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/clients", N_("Clients"), "accounts", 0),
+    Entry("/exploitation/journal", N_("Journal"), "search", 0),
+    Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

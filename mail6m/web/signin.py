@@ -39,12 +39,12 @@ class SignInPages:
         self._signin = signin
         self._sessions = sessions
 
-    @page("/", Access.PUBLIC)
+    @page("/", Access.PUBLIC, viewed=True)
     async def root(self, visit: Visit) -> Answer:
         """On to the cabinet, or to signing in."""
         return Redirect(visit.home if visit.signed_in else "/connexion")
 
-    @page("/connexion", Access.PUBLIC)
+    @page("/connexion", Access.PUBLIC, viewed=True)
     async def form(self, visit: Visit) -> Answer:
         """The form to sign in with."""
         if visit.signed_in:
@@ -94,7 +94,7 @@ class SignInPages:
                 status = 429
         return Html("signin_code.html", {"form": form, "suite": then, "wrong": wrong}, status)
 
-    @act("/deconnexion", Access.PUBLIC)
+    @act("/deconnexion", Access.PUBLIC, viewed=True)
     async def leave(self, visit: Visit) -> Answer:
         """Sign out."""
         if visit.token:
