@@ -168,6 +168,12 @@ class Visit:
         return self.signed_in and self.identity.role == Role.ADMINISTRATOR
 
     @property
+    def unlimited(self) -> bool:
+        """Whether it may do everything, where it is: a customer's administrator, an operator."""
+        of_all = (Role.ADMINISTRATOR, Role.OPERATOR)
+        return self.signed_in and self.identity.role in of_all
+
+    @property
     def operates(self) -> bool:
         """Whether it is one of those who run Mail6M."""
         return self.signed_in and self.identity.customer == HOUSE

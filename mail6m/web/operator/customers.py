@@ -10,7 +10,7 @@ from wtforms import Form, SelectField, ValidationError
 from wtforms.validators import InputRequired
 
 from mail6m.dialogue.address import AddressError, canonical_domain
-from mail6m.model import Plan, Role
+from mail6m.model import Plan
 from mail6m.shelves.closing import DAYS, Ending
 from mail6m.shelves.plans import PlanChanges
 from mail6m.storage.accounts import Accounts
@@ -254,7 +254,7 @@ class CustomerPages:
             "invoices": await files.clientele.invoices(number, _LAST_INVOICES),
             "disc_states": _DISC_STATES,
             "lines": [(None, line_of(entry, frozenset(), visit._)) for entry in acts],
-            "may": visit.identity.role is Role.OPERATOR,
+            "may": visit.unlimited,
         }
         return Html("operator/customer.html", values, status)
 
