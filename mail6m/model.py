@@ -344,6 +344,11 @@ class Act(enum.StrEnum):
     DESTINATION_HELD = "destination held"
     DESTINATION_LET_GO = "destination let go"
     DELIVERIES_CANCELLED = "deliveries cancelled"
+    CONSOLE_SEEN = "console seen"
+    CONSOLE_LEFT = "console left"
+    CONTRACT_SUSPENDED = "contract suspended"
+    CONTRACT_RESUMED = "contract resumed"
+    SECOND_FACTOR_RESET = "second factor reset"
 
 
 class StsMode(enum.StrEnum):

@@ -506,6 +506,8 @@ class House:
     reader: tuple[int, int]
     invited: tuple[int, int]
     """Who has no password yet."""
+    colleague: tuple[int, int]
+    """One of those who run Mail6M, who looks and does nothing, and has no password yet."""
     admin_email: str
     reader_email: str
     invited_email: str
@@ -657,6 +659,14 @@ def new_house(at: Console) -> House:
         " VALUES (%s, %s, '', '', %s, %s) RETURNING request_id",
         *(number, emails[0], f"demande-{word}", f"raison-{word}"),
     )
+    at.ask("INSERT INTO contract (customer_id, started_on) VALUES (%s, '2026-01-15')", number)
+    at.ask(
+        "INSERT INTO contract_plan (customer_id, since, plan, capacity)"
+        " VALUES (%s, '2026-01-15', 'tiroir', 2000000000)",
+        number,
+    )
+    colleague = new_operator(at, Role.OBSERVER)
+    at.ask("UPDATE account SET password_hash = NULL WHERE account_id = %s", colleague[1])
     session = new_session(at, accounts[0], new_token())
     at.ask(
         "UPDATE session SET user_agent = %s WHERE session_id = %s",
@@ -669,6 +679,8 @@ def new_house(at: Console) -> House:
     return House(
         word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
         request,
+        word, number, company, domain, claim, listed, *accounts, colleague, *emails, session,
+        letter, disc,
         f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
         invoice, payment, entry, order,
         key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
@@ -1106,6 +1118,54 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("domaine", h.domain), ("hosts", "127.0.0.1:99"), ("tls", "none")], foreign=404
     ),
     "POST /demarrage/essai": lambda h: Sample(fields=[("domaine", h.domain)], foreign=404),
+    "GET /exploitation/clients": lambda h: Sample(
+        fields=[("q", h.domain), ("etat", "active"), ("page", 1)], foreign=404
+    ),
+    "GET /exploitation/clients/<int:number>": lambda h: Sample({"number": h.number}, foreign=404),
+    "POST /exploitation/clients/<int:number>/meuble": lambda h: Sample(
+        {"number": h.number}, [("plan", "malle")], foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/suspendre": lambda h: Sample(
+        {"number": h.number}, [("sur", "oui")], foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/retablir": lambda h: Sample(
+        {"number": h.number}, idle=True, foreign=404
+    ),
+    "GET /exploitation/clients/<int:number>/resilier": lambda h: Sample(
+        {"number": h.number}, foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/resilier": lambda h: Sample(
+        {"number": h.number}, [("company", h.company)], foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/garder": lambda h: Sample(
+        {"number": h.number}, idle=True, foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/voir": lambda h: Sample(
+        {"number": h.number}, foreign=404
+    ),
+    "POST /exploitation/quitter": lambda _: Sample(idle=True, foreign=404),
+    "GET /exploitation/journal": lambda h: Sample(
+        fields=[("client", h.number), ("acte", "signed in"), ("jour", "2026-11-28")], foreign=404
+    ),
+    "GET /exploitation/journal.csv": lambda h: Sample(
+        fields=[("client", h.number), ("compte", h.admin_email)], foreign=404
+    ),
+    "GET /exploitation/comptes": lambda _: Sample(foreign=404),
+    "POST /exploitation/comptes": lambda h: Sample(
+        fields=[("email", f"exploitant@{h.domain}"), ("role", "observer")], foreign=404
+    ),
+    "POST /exploitation/comptes/inviter": lambda h: Sample(
+        fields=[("compte", h.colleague[1])], foreign=404
+    ),
+    "POST /exploitation/comptes/role": lambda h: Sample(
+        fields=[("compte", h.colleague[1]), ("role", "bookkeeper")], foreign=404
+    ),
+    "POST /exploitation/comptes/supprimer": lambda h: Sample(
+        fields=[("compte", h.colleague[1]), ("sur", "oui")], foreign=404
+    ),
+    "POST /exploitation/comptes/second-facteur": lambda h: Sample(
+        fields=[("compte", h.colleague[1]), ("sur", "oui")], foreign=404
+    ),
 }
 """By method and rule. A new route needs one here, with what it may name of a customer's objects."""
 

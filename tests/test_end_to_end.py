@@ -268,6 +268,27 @@ def test_smtplib(scene: Scene) -> None:
     )
 
 
+def test_a_suspended_customer(scene: Scene) -> None:
+    """Its mail is taken in, archived and relayed as ever."""
+    _suspend(scene, True)
+    try:
+        with smtplib.SMTP(LOOPBACK, scene.server.smtp_port, "client.test", PATIENCE) as client:
+            assert client.sendmail(JEAN, [VOISIN], letter("suspendu")) == {}
+        assert len(scene.archived("suspendu", scene.voisin)) == 1
+        [mail] = scene.relayed("suspendu", host="voisin")
+        assert original(mail) == letter("suspendu")
+    finally:
+        _suspend(scene, False)
+
+
+def _suspend(scene: Scene, suspended: bool) -> None:
+    with contextlib.closing(psycopg2.connect(scene.dsn)) as connection, connection:
+        connection.cursor().execute(
+            "UPDATE contract SET suspended_at = CASE WHEN %s THEN now() END WHERE customer_id = %s",
+            (suspended, scene.voisin),
+        )
+
+
 def test_swaks(scene: Scene) -> None:
     """swaks, over TLS and with PIPELINING."""
     server = ("--server", LOOPBACK, "--port", str(scene.server.smtp_port), "--ehlo", "swaks.test")

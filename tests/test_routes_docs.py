@@ -70,8 +70,9 @@ def test_the_menu_leads_to_pages() -> None:
     pages = {route.rule: route for route in ROUTES if route.method == "GET"}
     for entry in (*MENU, *OPERATORS_MENU):
         assert entry.path in pages, f"the menu leads to {entry.path}, where there is nothing"
-        assert entry.administrators == (pages[entry.path].access is Access.ADMINISTRATOR)
-    shared = {Access.ACCOUNT, Access.OBSERVER}
+        limited = pages[entry.path].access in (Access.ADMINISTRATOR, Access.OPERATOR)
+        assert entry.administrators == limited
+    shared = {Access.ACCOUNT, Access.OBSERVER, Access.OPERATOR}
     assert {pages[entry.path].access for entry in OPERATORS_MENU} <= shared
 
 

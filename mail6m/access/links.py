@@ -13,7 +13,7 @@ from mail6m.access.brake import Brake, Counted, TooManyFailures
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import address_typed, new_token, token_hash
 from mail6m.letters import Letters, Writer
-from mail6m.model import Act
+from mail6m.model import HOUSE, Act
 from mail6m.networks import client_of
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
@@ -122,6 +122,7 @@ class PasswordLinks:
             email=account.email,
             by=by.account,
             link=base + PATH + token,
+            house=account.customer == HOUSE,
         )
         await self._accounts.add_token(
             by, account.account, token_hash(token), kind.seconds, kind.act

@@ -16,7 +16,7 @@ from mail6m.access.signin import (
     token_hash,
     totp_owner,
 )
-from mail6m.model import Act
+from mail6m.model import HOUSE, Act
 from mail6m.seal import Keyring
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
@@ -74,7 +74,10 @@ class Security:
         return self._keyring.unwrap_for(_owner(identity), sealed).decode()
 
     async def turn_on(self, identity: Identity, by: By, password: str, code: str) -> list[str]:
-        """Ask for the second factor from now on; its recovery codes. Raises `NotNow`, too."""
+        """Ask for the second factor from now on; its recovery codes. Raises `NotNow`, too.
+
+        All other sessions end: they have been opened without it.
+        """
         secret = await self.offered(identity)
         if secret is None:
             raise NotNow
@@ -84,7 +87,9 @@ class Security:
             raise WrongCode
         codes, hashes = self._new_codes(identity)
         sealed = self._keyring.wrap(_owner(identity), secret.encode())
-        if not await self._accounts.turn_totp_on(by, identity.account, sealed, step, hashes):
+        if not await self._accounts.turn_totp_on(
+            by, identity.account, sealed, step, hashes, session=identity.session
+        ):
             raise NotNow
         await self._sessions.offer_totp(identity.session, None)
         return codes
@@ -98,7 +103,9 @@ class Security:
         return codes
 
     async def turn_off(self, identity: Identity, by: By, password: str, code: str) -> None:
-        """Ask for no second factor any more."""
+        """Ask for no second factor any more. Raises `NotNow`, too: operators cannot be without."""
+        if identity.customer == HOUSE:
+            raise NotNow
         await self.confirm(identity, by, password)
         await self._signin.prove(identity, code, by.client)
         await self._accounts.turn_totp_off(by, identity.account)

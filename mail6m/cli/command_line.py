@@ -14,6 +14,7 @@ from mail6m.cli import (
     invoices,
     messages,
     payments,
+    operators,
     queue,
     shelves,
     signing,
@@ -38,6 +39,7 @@ _NOUNS = (
     tariffs,
     status,
     payments,
+    operators,
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg2.errors
 
-from mail6m.model import Act, Role
+from mail6m.model import HOUSE, Act, Role
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row, text
@@ -22,23 +22,23 @@ _ADD = audited("""
     INSERT INTO account (customer_id, email, role) VALUES (%(customer)s, %(email)s, %(role)s)
     RETURNING account_id""")
 
-# The last administrator stays, whoever asks at the same time: all of them are locked first, always
-# in the same order, and who is none any more by then is not counted.
-_ADMINISTRATORS = """
-    WITH administrators AS MATERIALIZED (
+# The last one who may do everything stays, whoever asks at the same time: all of them are locked
+# first, always in the same order, and who is none any more by then is not counted.
+_CHIEFS = """
+    WITH chiefs AS MATERIALIZED (
         SELECT account_id FROM account
-        WHERE customer_id = %(customer)s AND role = 'administrator'
+        WHERE customer_id = %(customer)s AND role = %(chief)s
         ORDER BY account_id FOR UPDATE
     )"""
-_OTHER_LEFT = "(SELECT count(*) FROM administrators WHERE account_id <> %(account)s) > 0"
+_OTHER_LEFT = "(SELECT count(*) FROM chiefs WHERE account_id <> %(account)s) > 0"
 
-_SET_ROLE = audited(f"""{_ADMINISTRATORS}
+_SET_ROLE = audited(f"""{_CHIEFS}
     UPDATE account SET role = %(role)s
     WHERE customer_id = %(customer)s AND account_id = %(account)s
-      AND ({_OTHER_LEFT} OR %(role)s = 'administrator')
+      AND ({_OTHER_LEFT} OR %(role)s = %(chief)s)
     RETURNING email""")
 
-_REMOVE = audited(f"""{_ADMINISTRATORS}
+_REMOVE = audited(f"""{_CHIEFS}
     DELETE FROM account
     WHERE customer_id = %(customer)s AND account_id = %(account)s
       AND {_OTHER_LEFT}
@@ -77,17 +77,34 @@ _USE_LETTER = audited(
 _REHASH = """
 UPDATE account SET password_hash = %s WHERE customer_id = %s AND account_id = %s"""
 
-# Turned on twice at once, only one of the two secrets and its codes are anybody's.
-_TOTP_ON = audited("""
+# Turned on twice at once, only one of the two secrets and its codes are anybody's. Whoever has come
+# in by the password alone, elsewhere, has given no code: those sessions end.
+_TOTP_ON = audited(
+    """
     UPDATE account SET totp_secret = %(secret)s, totp_step = %(step)s,
                        recovery_hashes = %(recovery)s::bytea[]
     WHERE customer_id = %(customer)s AND account_id = %(account)s AND totp_secret IS NULL
-    RETURNING email""")
+    RETURNING customer_id, account_id""",
+    """
+    DELETE FROM session s USING done WHERE s.customer_id = done.customer_id
+      AND s.account_id = done.account_id AND s.session_id <> %(session)s""",
+)
 
 _TOTP_OFF = audited("""
     UPDATE account SET totp_secret = NULL, recovery_hashes = '{}'
     WHERE customer_id = %(customer)s AND account_id = %(account)s AND totp_secret IS NOT NULL
     RETURNING email""")
+
+# Somebody's telephone is lost, and perhaps with it what it had open.
+_TOTP_RESET = audited(
+    """
+    UPDATE account SET totp_secret = NULL, recovery_hashes = '{}'
+    WHERE customer_id = %(customer)s AND account_id = %(account)s AND totp_secret IS NOT NULL
+    RETURNING customer_id, account_id, email""",
+    """
+    DELETE FROM session s USING done
+    WHERE s.customer_id = done.customer_id AND s.account_id = done.account_id""",
+)
 
 _SET_RECOVERY = audited("""
     UPDATE account SET recovery_hashes = %(recovery)s::bytea[]
@@ -191,14 +208,17 @@ class Accounts:
             raise Refused(f"{email} already signs in to another account") from error
 
     async def set_role(self, by: By, account: int, role: Role) -> bool:
-        """Change a role; False if it was the last administrator's, or there is no such account."""
-        parameters = {"customer": by.customer, "account": account, "role": role.value}
+        """Change a role; False if it was the last administrator's, or there is no such account.
+
+        Of the house, that is the last operator's.
+        """
+        parameters = _chiefly(by, account) | {"role": role.value}
         act = note(by, Act.ROLE_CHANGED, f"{await self._email(by, account)} ({role.value})")
         return bool(await self._pool.query(_SET_ROLE, parameters | act))
 
     async def remove(self, by: By, account: int) -> bool:
         """Remove an account with its sessions; False as for `set_role`."""
-        parameters = {"customer": by.customer, "account": account}
+        parameters = _chiefly(by, account)
         act = note(by, Act.ACCOUNT_REMOVED, await self._email(by, account))
         return bool(await self._pool.query(_REMOVE, parameters | act))
 
@@ -232,11 +252,19 @@ class Accounts:
         await self._pool.query(_REHASH, (password_hash, customer, account))
 
     async def turn_totp_on(
-        self, by: By, account: int, secret: bytes, step: int, recovery: Sequence[bytes]
+        self,
+        by: By,
+        account: int,
+        secret: bytes,
+        step: int,
+        recovery: Sequence[bytes],
+        *,
+        session: int = 0,
     ) -> bool:
         """Ask for a second factor from now on, by a sealed secret; False if there is one already.
 
-        ``step`` is that of the code that proved the secret: it is used up.
+        ``step`` is that of the code that proved the secret: it is used up. Of the account's
+        sessions only that one goes on.
         """
         parameters = {
             "customer": by.customer,
@@ -244,6 +272,7 @@ class Accounts:
             "secret": secret,
             "step": step,
             "recovery": list(recovery),
+            "session": session,
         }
         return bool(await self._pool.query(_TOTP_ON, parameters | note(by, Act.SECOND_FACTOR_ON)))
 
@@ -252,6 +281,12 @@ class Accounts:
         parameters = {"customer": by.customer, "account": account}
         act = note(by, Act.SECOND_FACTOR_OFF, object_)
         return bool(await self._pool.query(_TOTP_OFF, parameters | act))
+
+    async def reset_totp(self, by: By, account: int) -> bool:
+        """The same for somebody else, whose sessions end; False if there is none."""
+        parameters = {"customer": by.customer, "account": account}
+        act = note(by, Act.SECOND_FACTOR_RESET, await self._email(by, account))
+        return bool(await self._pool.query(_TOTP_RESET, parameters | act))
 
     async def set_recovery(self, by: By, account: int, recovery: Sequence[bytes]) -> bool:
         """New recovery codes in place of the old ones; False without a second factor."""
@@ -325,6 +360,12 @@ class Accounts:
     async def sweep(self) -> None:
         """Forget what was counted long ago."""
         await self._pool.query(_SWEEP)
+
+
+def _chiefly(by: By, account: int) -> dict[str, object]:
+    """An account, and the role of those who may do everything where it is."""
+    chief = Role.OPERATOR if by.customer == HOUSE else Role.ADMINISTRATOR
+    return {"customer": by.customer, "account": account, "chief": chief.value}
 
 
 def _account(row: Row) -> Account:

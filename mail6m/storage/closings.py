@@ -21,7 +21,9 @@ _ASK = audited(
            coalesce(nullif(p.email, ''), (SELECT email FROM account a
                     WHERE a.customer_id = c.customer_id AND role = 'administrator'
                     ORDER BY account_id LIMIT 1), ''),
-           coalesce(nullif(p.language, ''), 'fr'), p.time_zone, %(by_account)s, %(due_at)s
+           coalesce(nullif(p.language, ''), 'fr'), p.time_zone,
+           CASE WHEN %(by_house)s THEN 'Mail6M' ELSE %(by_account)s END,
+           %(due_at)s
     FROM customer c JOIN preferences p USING (customer_id)
     WHERE c.customer_id = %(customer)s AND c.customer_id <> 0
     ON CONFLICT DO NOTHING RETURNING customer_id""",

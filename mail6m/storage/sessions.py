@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,9 @@ SELECT s.session_id, s.complete, s.customer_id, c.company, s.account_id, a.email
        a.totp_secret IS NOT NULL, c.plan, c.capacity, p.language, p.time_zone, p.cabinet_rows,
        p.search_rows, s.notices,
        EXISTS (SELECT FROM disc d WHERE d.customer_id = s.customer_id AND d.state = 'offered'),
-       (SELECT due_at FROM closing e WHERE e.customer_id = s.customer_id)
+       (SELECT due_at FROM closing e WHERE e.customer_id = s.customer_id),
+       (SELECT suspended_at FROM contract k WHERE k.customer_id = s.customer_id),
+       s.viewing, s.viewing_until
 FROM session s
 JOIN account a USING (customer_id, account_id)
 JOIN customer c USING (customer_id)
@@ -32,6 +34,34 @@ WHERE s.token_hash = %s::bytea
   AND s.seen_at > now() - %s::float8 * interval '1 second'
   AND s.created_at > now() - %s::float8 * interval '1 second'""",
 )
+
+_SEEN = """
+SELECT c.customer_id, c.company, c.plan, c.capacity, p.time_zone, p.cabinet_rows, p.search_rows,
+       EXISTS (SELECT FROM disc d WHERE d.customer_id = c.customer_id AND d.state = 'offered'),
+       (SELECT due_at FROM closing e WHERE e.customer_id = c.customer_id),
+       (SELECT suspended_at FROM contract k WHERE k.customer_id = c.customer_id)
+FROM customer c JOIN preferences p USING (customer_id) WHERE customer_id = %s"""
+
+# Noted for the customer, and for the house; so is its end, by the database itself.
+_VIEW = audited(
+    """
+    UPDATE session s
+    SET viewing = c.customer_id, viewing_by = %(by_account)s,
+        viewing_until = now() + %(seconds)s * interval '1 second'
+    FROM customer c JOIN preferences USING (customer_id)
+    WHERE c.customer_id = %(customer)s AND c.customer_id <> 0
+      AND s.session_id = %(session)s AND s.customer_id = 0
+    RETURNING c.customer_id""",
+    """
+    INSERT INTO audit (customer_id, account, client_address, act, object, by_house)
+    SELECT 0, %(by_account)s, %(by_client)s, %(act)s, customer_id::text, true FROM done""",
+)
+
+_LEAVE = """
+UPDATE session SET viewing = NULL, viewing_until = NULL
+WHERE session_id = %s AND viewing IS NOT NULL RETURNING 1"""
+_LEAVE_OVERDUE = """
+UPDATE session SET viewing = NULL, viewing_until = NULL WHERE viewing_until < now()"""
 
 _OPEN = audited("""
     INSERT INTO session (token_hash, customer_id, account_id, complete, client_address, user_agent)
@@ -67,6 +97,30 @@ _OFFERED = "SELECT totp_offered FROM session WHERE session_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
+class Viewing:
+    """An operator sees the console as a customer does."""
+
+    customer: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A customer, as whose account an operator sees the console."""
+
+    customer: int
+    company: str
+    plan: str
+    capacity: int
+    time_zone: str
+    cabinet_rows: int
+    search_rows: int
+    disc_offered: bool
+    closes_at: datetime | None
+    suspended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who a session is: an account, its customer, and what they prefer."""
 
@@ -93,6 +147,14 @@ class Identity:
     """An offer waits for an answer."""
     closes_at: datetime | None
     """When the contract ends, if it is to end."""
+    suspended_at: datetime | None = None
+    """Since when the customer may look, but not act."""
+    viewing: Viewing | None = None
+
+    def seeing(self, seen: Seen) -> Identity:
+        """An operator's, as a reader of that customer's; the language stays the operator's own."""
+        there = {one.name: getattr(seen, one.name) for one in fields(Seen)}
+        return replace(self, role=Role.READER, account=0, **there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +182,29 @@ class Sessions:
         parameters = (token_hash, idle, token_hash, idle, lifetime)
         rows = await self._pool.query(_LOOK.execute, parameters)
         return _identity(rows[0]) if rows else None
+
+    async def seen(self, customer: int) -> Seen | None:
+        """As whose account a customer's console is seen; None if there is no such customer."""
+        rows = await self._pool.query(_SEEN, (customer,))
+        if not rows:
+            return None
+        number, company, plan, capacity, zone, cabinet, search, offered, closes, suspended = rows[0]
+        return Seen(
+            number, company, plan, capacity, zone, cabinet, search, offered, utc(closes),
+            utc(suspended),
+        )  # fmt: skip
+
+    async def view(self, by: By, session: int, seconds: float) -> bool:
+        """Let an operator's session see the console of ``by.customer``, for so many seconds.
+
+        False if there is no such customer.
+        """
+        parameters = {"customer": by.customer, "session": session, "seconds": seconds}
+        return bool(await self._pool.query(_VIEW, parameters | note(by, Act.CONSOLE_SEEN)))
+
+    async def leave(self, session: int) -> bool:
+        """A session sees no customer's console any more; False if it saw none."""
+        return bool(await self._pool.query(_LEAVE, (session,)))
 
     async def open(
         self, by: By, account: int, token_hash: bytes, *, complete: bool, agent: str
@@ -167,7 +252,8 @@ class Sessions:
         await self._pool.query(_CLOSE_OTHERS, parameters | act)
 
     async def sweep(self) -> None:
-        """Delete sessions that have run out."""
+        """Delete sessions that have run out, and end what operators have seen long enough."""
+        await self._pool.query(_LEAVE_OVERDUE)
         await self._pool.query(_SWEEP, (self._limits["idle"], self._limits["lifetime"]))
 
     async def notice(self, session: int, said: str) -> None:
@@ -190,9 +276,11 @@ class Sessions:
 
 def _identity(row: Row) -> Identity:
     (session, complete, customer, company, account, email, role, two_factors, plan, capacity,
-     language, time_zone, cabinet_rows, search_rows, notices, offered, closes_at) = row  # fmt: skip
+     language, time_zone, cabinet_rows, search_rows, notices, offered, closes_at, suspended_at,
+     viewing, until) = row  # fmt: skip
     return Identity(
         session, complete, customer, company, account, email, Role(role), two_factors, plan,
         capacity, language, time_zone, cabinet_rows, search_rows, tuple(notices),
-        offered, utc(closes_at),
+        offered, utc(closes_at), utc(suspended_at),
+        None if viewing is None else Viewing(viewing, until.astimezone(UTC)),
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from wtforms import Form, SelectField, ValidationError
@@ -19,7 +21,32 @@ from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 
-_ROLES = ((Role.READER, N_("Lecteur")), (Role.ADMINISTRATOR, N_("Administrateur")))
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Whose accounts some pages are about: a customer's, or the house's."""
+
+    path: str
+    templates: str
+    """The folder of its templates."""
+    roles: Mapping[Role, str]
+    """Those that there are, in French."""
+    named: Mapping[Role, str]
+    """What is said when somebody has got one."""
+    last: str
+    """What is said when it would be without one who may do everything."""
+
+
+OF_CUSTOMERS = Circle(
+    "/comptes",
+    "",
+    {Role.READER: N_("Lecteur"), Role.ADMINISTRATOR: N_("Administrateur")},
+    {
+        Role.READER: N_("%(email)s est maintenant lecteur."),
+        Role.ADMINISTRATOR: N_("%(email)s est maintenant administrateur."),
+    },
+    N_("Il faut un administrateur au moins : c'est le dernier."),
+)
 
 
 class AccountForm(Form):
@@ -28,9 +55,9 @@ class AccountForm(Form):
     email = Line(N_("E-mail"), [DataRequired(N_("Indiquez une adresse e-mail."))])
     role = SelectField(N_("Rôle"))
 
-    def __init__(self, visit: Visit, given: Any = None) -> None:
+    def __init__(self, visit: Visit, roles: Mapping[Role, str], given: Any = None) -> None:
         super().__init__(given)
-        self.role.choices = [(role.value, visit._(label)) for role, label in _ROLES]
+        self.role.choices = [(role.value, visit._(label)) for role, label in roles.items()]
 
     def validate_email(self, field: Line) -> None:
         """An address that a letter can go to."""
@@ -46,72 +73,69 @@ class AccountForm(Form):
 _NO_ADDRESS = N_("Écrivez une adresse comme celine@mondomaine.fr.")
 
 
-class AccountPages:
-    """The accounts of a customer."""
+class Members:
+    """The accounts of a circle: who is in it, who comes, what they may do, who leaves."""
 
-    def __init__(self, accounts: Accounts, links: PasswordLinks) -> None:
+    def __init__(self, circle: Circle, accounts: Accounts, links: PasswordLinks) -> None:
+        self._circle = circle
         self._accounts = accounts
         self._links = links
 
-    @page("/comptes", Access.ADMINISTRATOR)
-    async def list(self, visit: Visit) -> Answer:
-        """Comptes: who may sign in, and as what."""
-        return await self._page(visit, AccountForm(visit))
+    async def show(
+        self, visit: Visit, form: AccountForm | None = None, status: int = 200
+    ) -> Answer:
+        """All of them, and the form for another."""
+        circle = self._circle
+        values = {
+            "form": form or AccountForm(visit, circle.roles),
+            "accounts": await self._accounts.all(visit.customer),
+            "roles": circle.roles,
+        }
+        return Html(circle.templates + "accounts.html", values, status)
 
-    @act("/comptes")
     async def add(self, visit: Visit) -> Answer:
-        """Add an account, and invite who is to use it."""
-        form = AccountForm(visit, visit.form)
+        """Add one, and invite who is to use it."""
+        form = AccountForm(visit, self._circle.roles, visit.form)
         if not form.validate():
-            return await self._page(visit, form, 400)
+            return await self.show(visit, form, 400)
         email = form.email.data or ""
         try:
             account = await self._accounts.add(visit.by, email, Role(form.role.data))
         except Refused:
             form.email.errors = [N_("Cette adresse a déjà un compte.")]
-            return await self._page(visit, form, 409)
-        return Redirect("/comptes", await self._invite(visit, account, email))
+            return await self.show(visit, form, 409)
+        return Redirect(self._circle.path, await self._invite(visit, account, email))
 
-    @act("/comptes/inviter")
     async def invite(self, visit: Visit) -> Answer:
-        """Send the invitation again, to who has no password yet."""
-        account = await self._chosen(visit)
+        """Invite somebody again, who has no password yet."""
+        account = await self.chosen(visit)
         if account.password_hash is not None:
-            return Redirect("/comptes", visit._("Ce compte a déjà son mot de passe."))
-        return Redirect("/comptes", await self._invite(visit, account.account, account.email))
+            return self.back(visit, N_("Ce compte a déjà son mot de passe."))
+        said = await self._invite(visit, account.account, account.email)
+        return Redirect(self._circle.path, said)
 
-    @act("/comptes/role")
     async def change_role(self, visit: Visit) -> Answer:
-        """Make somebody an administrator, or a reader, from the next request on."""
-        account = await self._chosen(visit)
-        try:
-            role = Role(visit.form.get("role", ""))
-        except ValueError:
-            raise NotFound from None
+        """Give somebody another role, from the next request on."""
+        account = await self.chosen(visit)
+        named = self._circle.named
+        role = next((role for role in named if role == visit.form.get("role")), None)
+        if role is None:
+            raise NotFound
         if not await self._accounts.set_role(visit.by, account.account, role):
-            return Redirect("/comptes", visit._(_LAST))
-        said = N_("%(email)s est maintenant administrateur.")
-        if role is Role.READER:
-            said = N_("%(email)s est maintenant lecteur.")
-        return Redirect("/comptes", visit._(said) % {"email": account.email})
+            return self.back(visit, self._circle.last)
+        return self.back(visit, named[role], account.email)
 
-    @act("/comptes/supprimer")
     async def remove(self, visit: Visit) -> Answer:
         """Asks once, then removes an account; its sessions end."""
-        account = await self._chosen(visit)
+        account = await self.chosen(visit)
         if visit.form.get("sur") != "oui":
-            return Html("account_remove.html", {"account": account})
+            return Html(self._circle.templates + "account_remove.html", {"account": account})
         if not await self._accounts.remove(visit.by, account.account):
-            return Redirect("/comptes", visit._(_LAST))
-        said = visit._("Le compte %(email)s est supprimé.") % {"email": account.email}
-        return Redirect("/comptes", said)
+            return self.back(visit, self._circle.last)
+        return self.back(visit, N_("Le compte %(email)s est supprimé."), account.email)
 
-    async def _page(self, visit: Visit, form: AccountForm, status: int = 200) -> Answer:
-        accounts = await self._accounts.all(visit.customer)
-        values = {"form": form, "accounts": accounts, "roles": dict(_ROLES)}
-        return Html("accounts.html", values, status)
-
-    async def _chosen(self, visit: Visit) -> Account:
+    async def chosen(self, visit: Visit) -> Account:
+        """The one that a form is about. Raises `NotFound`."""
         number = visit.form.get("compte", "")
         if not number.isascii() or not number.isdecimal() or len(number) > 9:
             raise NotFound
@@ -119,6 +143,11 @@ class AccountPages:
             return await self._accounts.get(visit.customer, int(number))
         except Refused:
             raise NotFound from None
+
+    def back(self, visit: Visit, said: str, email: str = "") -> Answer:
+        """To all of them, where this is said."""
+        words = visit._(said)
+        return Redirect(self._circle.path, words % {"email": email} if email else words)
 
     async def _invite(self, visit: Visit, account: int, email: str) -> str:
         said = N_("Une invitation est partie pour %(email)s.")
@@ -131,4 +160,33 @@ class AccountPages:
         return visit._(said) % {"email": email}
 
 
-_LAST = N_("Il faut un administrateur au moins : c'est le dernier.")
+class AccountPages:
+    """The accounts of a customer."""
+
+    def __init__(self, accounts: Accounts, links: PasswordLinks) -> None:
+        self._members = Members(OF_CUSTOMERS, accounts, links)
+
+    @page("/comptes", Access.ADMINISTRATOR)
+    async def list(self, visit: Visit) -> Answer:
+        """Comptes: who may sign in, and as what."""
+        return await self._members.show(visit)
+
+    @act("/comptes")
+    async def add(self, visit: Visit) -> Answer:
+        """Add an account, and invite who is to use it."""
+        return await self._members.add(visit)
+
+    @act("/comptes/inviter")
+    async def invite(self, visit: Visit) -> Answer:
+        """Send the invitation again, to who has no password yet."""
+        return await self._members.invite(visit)
+
+    @act("/comptes/role")
+    async def change_role(self, visit: Visit) -> Answer:
+        """Make somebody an administrator, or a reader, from the next request on."""
+        return await self._members.change_role(visit)
+
+    @act("/comptes/supprimer")
+    async def remove(self, visit: Visit) -> Answer:
+        """Asks once, then removes an account; its sessions end."""
+        return await self._members.remove(visit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import NamedTuple
 from uuid import UUID
 
@@ -94,6 +94,11 @@ ACTS = {
     Act.DESTINATION_HELD: N_("Destination retenue"),
     Act.DESTINATION_LET_GO: N_("Destination libérée"),
     Act.DELIVERIES_CANCELLED: N_("Remises annulées"),
+    Act.CONSOLE_SEEN: N_("Console consultée par Mail6M"),
+    Act.CONSOLE_LEFT: N_("Consultation par Mail6M terminée"),
+    Act.CONTRACT_SUSPENDED: N_("Compte suspendu"),
+    Act.CONTRACT_RESUMED: N_("Suspension levée"),
+    Act.SECOND_FACTOR_RESET: N_("Second facteur réinitialisé"),
 }
 """What the acts are called, in French."""
 _LABELS = {act.value: label for act, label in ACTS.items()}
@@ -105,6 +110,8 @@ _ON_MESSAGES = (
     Act.MARKED_SPAM,
     Act.MARKED_LEGITIMATE,
 )
+_BY_HOUSE = N_("Mail6M (%(account)s)")
+"""An operator, at the console."""
 _OTHERS = {"operator": N_("Mail6M"), "command line": N_("en ligne de commande")}
 """Who is no account, and where they do it from."""
 
@@ -141,25 +148,32 @@ class ActivityPages:
         ids = [id_ for entry in entries for id_ in _messages(entry)[:_SHOWN]]
         there = {message.id for message in await self._cabinet.some(visit.customer, ids)}
         values = {
-            "lines": [_line(entry, there, visit._) for entry in entries],
+            "lines": [line_of(entry, there, visit._) for entry in entries],
             "pager": numbered(number, last, lambda n: f"/activite?page={n}"),
             "most": MOST if count == MOST and number == last else None,
         }
         return Html("activity.html", values)
 
 
-def _line(entry: Entry, there: set[UUID], translate: Callable[[str], str]) -> Line:
+def line_of(entry: Entry, there: Set[UUID], translate: Callable[[str], str]) -> Line:
+    """An act in words; of the messages that it was done to, ``there`` are those in the cabinet."""
     ids = _messages(entry)
     label = _LABELS.get(entry.act)
     return Line(
         entry,
-        translate(_OTHERS.get(entry.account, entry.account)),
+        _who(entry, translate),
         translate(_OTHERS.get(entry.client, entry.client)),
         translate(label) if label else entry.act,
         "" if ids else _object(entry, translate),
         [(id_, id_ in there) for id_ in ids[:_SHOWN]],
         max(0, len(ids) - _SHOWN),
     )
+
+
+def _who(entry: Entry, translate: Callable[[str], str]) -> str:
+    if entry.house:
+        return translate(_BY_HOUSE) % {"account": entry.account}
+    return translate(_OTHERS.get(entry.account, entry.account))
 
 
 def _messages(entry: Entry) -> list[UUID]:

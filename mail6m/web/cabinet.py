@@ -134,7 +134,7 @@ class CabinetPages:
         self._domains = domains
         self._hostnames = hostnames
 
-    @page("/meuble")
+    @page("/meuble", viewed=True)
     async def list(self, visit: Visit) -> Answer:
         """Meuble: what is in it, page by page, newest first."""
         if (kind := visit.query.get("afficher", "")) in _SPAM:
@@ -179,7 +179,7 @@ class CabinetPages:
         }
         return Html("cabinet.html", values)
 
-    @page("/recherche")
+    @page("/recherche", viewed=True)
     async def search(self, visit: Visit) -> Answer:
         """Recherche: by sender, recipient, subject and time, all together."""
         form = SearchForm(visit.query, visit.zone, visit._)
@@ -205,7 +205,7 @@ class CabinetPages:
         values["pager"] = followed(number, search_path(asked), nexts)
         return Html("search.html", values)
 
-    @page("/details")
+    @page("/details", viewed=True)
     async def details(self, visit: Visit) -> Answer:
         """Details of chosen messages: everything but their content."""
         shown = []
@@ -224,7 +224,7 @@ class CabinetPages:
         }
         return Html("details.html", values)
 
-    @act("/meuble/details", Access.READER)
+    @act("/meuble/details", Access.READER, suspended=True)
     async def show_details(self, visit: Visit) -> Answer:
         """The button Details: on to the page of the chosen messages."""
         chosen, back = (
@@ -251,7 +251,7 @@ class CabinetPages:
             }
         return Redirect("/emissions?" + urlencode(query, doseq=True), say)
 
-    @page("/emissions")
+    @page("/emissions", viewed=True)
     async def reissued(self, visit: Visit) -> Answer:
         """What has become of messages that were sent again."""
         messages = await self._cabinet.some(visit.customer, _ids(visit.query.getlist("id")))

@@ -51,7 +51,7 @@ class CellarPages:
         self._cellar = cellar
         self._archivist = archivist
 
-    @page("/cave")
+    @page("/cave", viewed=True)
     async def show(self, visit: Visit) -> Answer:
         """La cave: how much is there, of which period, and how far it is from the next DVD."""
         report = await self._cellar.report(visit.customer)
@@ -60,7 +60,7 @@ class CellarPages:
         )
         return Html("cellar.html", {"report": report, "full_on": full_on, "disc_on": disc_on})
 
-    @page("/cave/archiviste")
+    @page("/cave/archiviste", viewed=True)
     async def archivist(self, visit: Visit) -> Answer:
         """L'archiviste: what was asked for, and what became of it."""
         return await self._requests(visit, WishForm(None, visit.zone))

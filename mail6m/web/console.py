@@ -44,6 +44,7 @@ from mail6m.storage.audit import Audit
 from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.claims import Claims
 from mail6m.storage.contracts import Contracts
+from mail6m.storage.clientele import Clientele
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -83,6 +84,9 @@ from mail6m.web.invoices import InvoicePages
 from mail6m.web.keys import KeyPages
 from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.invoices import HouseInvoicePages
+from mail6m.web.operator.accounts import OperatorAccountPages
+from mail6m.web.operator.customers import CustomerPages, Files
+from mail6m.web.operator.journal import JournalPages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.operator.signups import SignupPages
@@ -126,6 +130,9 @@ PAGES: tuple[type, ...] = (
     OperatorQueuePages,
     OperatorDiscPages,
     OperatorArchivistPages,
+    CustomerPages,
+    JournalPages,
+    OperatorAccountPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -296,6 +303,24 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             parts.in_thread,
         ),
         OperatorArchivistPages(parts.archivist, Customers(parts.pool)),
+        CustomerPages(
+            Files(
+                Clientele(parts.pool),
+                PreferencesTable(parts.pool),
+                plans,
+                parts.domains,
+                claims,
+                accounts,
+                parts.discs,
+                parts.deliveries,
+                audit,
+            ),
+            PlanChanges(plans, parts.clock),
+            parts.ending,
+            sessions,
+        ),
+        JournalPages(audit),
+        OperatorAccountPages(accounts, links),
     ]
     api = Api(
         tokens,

@@ -20,7 +20,7 @@ class DiscPages:
         self._discs = discs
         self._life = life
 
-    @page(PATH)
+    @page(PATH, viewed=True)
     async def list(self, visit: Visit) -> Answer:
         """DVD: what is offered, and the discs there are, the newest first."""
         discs = await self._discs.all(visit.customer)
@@ -32,7 +32,7 @@ class DiscPages:
         }
         return Html("discs.html", values)
 
-    @page("/dvd/<serial>/certificat")
+    @page("/dvd/<serial>/certificat", viewed=True)
     async def certificate(self, visit: Visit, serial: str) -> Answer:
         """What was on a disc, and that it has been destroyed here."""
         disc = await self._own(visit, serial)

@@ -258,7 +258,7 @@ class DomainPages:
         self._console_name = console_name
         self._trials = trials
 
-    @page("/domaines")
+    @page("/domaines", viewed=True)
     async def list(self, visit: Visit) -> Answer:
         """Domaines: the customer's domains, and the form for another one."""
         return await self._list(visit, self._new(visit, None))
@@ -278,7 +278,7 @@ class DomainPages:
                 return Redirect(_path(name))
         return await self._list(visit, form, 400)
 
-    @page("/domaines/<name>")
+    @page("/domaines/<name>", viewed=True)
     async def show(self, visit: Visit, name: str) -> Answer:
         """One domain: its MX records and machines, or how to prove that it is the customer's."""
         found = await self._find(visit, name)

@@ -25,7 +25,7 @@ from werkzeug.datastructures import MultiDict
 from mail6m.access.signin import new_token, token_hash
 from mail6m.model import Role
 from mail6m.storage.errors import Unavailable
-from mail6m.storage.sessions import Sessions
+from mail6m.storage.sessions import Identity, Sessions, Viewing
 from mail6m.turn import Round, Turn
 from mail6m.web.download import send
 from mail6m.web.menu import HOME, N_
@@ -222,7 +222,19 @@ class Guard:
             if identity.language in self._renderer.words:
                 visit.language = identity.language
                 visit.words = self._renderer.words[identity.language]
+            if identity.viewing is not None:
+                await self._look_on(visit, identity, identity.viewing)
         visit.bind = lambda: self._csrf(visit.token or self._visitor(request, visit.secure))
+
+    async def _look_on(self, visit: Visit, identity: Identity, viewing: Viewing) -> None:
+        """An operator sees the console of a customer, unless time is up, or the right is gone."""
+        may = identity.complete and identity.two_factors and identity.role is Role.OPERATOR
+        if may and viewing.until > visit.now:
+            seen = await self._sessions.seen(viewing.customer)
+            if seen is not None:
+                visit.viewing, visit._seen = viewing, seen
+                return
+        await self._sessions.leave(identity.session)
 
     def _visitor(self, request: Any, secure: bool) -> str:
         """What the CSRF token of somebody without a session is bound to."""
@@ -243,8 +255,12 @@ class Guard:
     def _refusal(self, request: Any, route: Route, visit: Visit) -> Answer | None:
         if route.csrf and not self._is_meant(request, visit):
             return Html("expired.html", status=403)
+        if route.access is Access.ANYBODY:
+            return None
+        if visit.viewing is not None:
+            return self._on_looking(route, visit)
         identity = visit._identity
-        if route.access in (Access.ANYBODY, Access.PUBLIC):
+        if route.access is Access.PUBLIC:
             return None
         if identity is None:
             return _to_sign_in(route, visit)
@@ -260,7 +276,25 @@ class Guard:
             return Redirect(SECOND_FACTOR, visit._(_SECOND_FACTOR_FIRST))
         if identity.role not in _ROLES[route.access]:
             return Html("forbidden.html", status=403)
+        if route.csrf and identity.suspended_at is not None and not route.suspended:
+            return Html("suspended.html", status=403)
         return None
+
+    def _on_looking(self, route: Route, visit: Visit) -> Answer | None:
+        """Who sees a customer's console sees what is said to be seen, and does nothing but leave.
+
+        The operator is a reader of that customer's, and of no other's, on those pages only.
+        """
+        if route.viewed and route.access is Access.READER and not route.csrf:
+            visit.look_on()
+            return None
+        if route.viewed and (route.access.of_house or route.access is Access.PUBLIC):
+            return None
+        if route.csrf:
+            return Html("viewing.html", status=403)
+        if route.access in (Access.READER, Access.ADMINISTRATOR):
+            raise NotFound
+        return Redirect(HOME)
 
     def _elsewhere(self, route: Route, visit: Visit) -> Answer:
         """Customers do not learn what there is for operators; operators have no cabinet."""

@@ -84,7 +84,7 @@ class LeavingPages:
         """Emporter, résilier: files of all mail, and whether the contract is to end."""
         return await self._page(visit, ExportForm(None, visit._))
 
-    @act(PATH + "/fichiers")
+    @act(PATH + "/fichiers", suspended=True)
     async def ask(self, visit: Visit) -> Answer:
         """The button Préparer: a file of all mail is measured."""
         form = ExportForm(visit.form, visit._)

@@ -16,7 +16,7 @@ class Entry(NamedTuple):
     group: int
     """Lines of one group stand together."""
     administrators: bool = False
-    """Shown to administrators only."""
+    """Shown to those only who may do everything where they are: of the house, to operators."""
 
 
 HOME = "/meuble"
@@ -62,5 +62,8 @@ OPERATORS_MENU = (
     Entry("/exploitation/file", N_("File d'attente"), "queue", 0),
     Entry("/exploitation/dvd", N_("DVD"), "disc", 0),
     Entry("/exploitation/archiviste", N_("L'archiviste"), "cellar", 0),
+    Entry("/exploitation/clients", N_("Clients"), "accounts", 0),
+    Entry("/exploitation/journal", N_("Journal"), "search", 0),
+    Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

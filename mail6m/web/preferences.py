@@ -190,7 +190,7 @@ class PreferencesPages:
         self._changes = changes
         self._words = words
 
-    @page("/preferences")
+    @page("/preferences", viewed=True)
     async def show(self, visit: Visit) -> Answer:
         """Préférences: who the customer is, and how it likes to work."""
         stored = await self._preferences.get(visit.customer)

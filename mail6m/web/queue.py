@@ -18,7 +18,7 @@ class QueuePages:
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
 
-    @page("/file")
+    @page("/file", viewed=True)
     async def list(self, visit: Visit) -> Answer:
         """File d'attente: what waits, in order of arrival, and the machines that are down."""
         count = await self._deliveries.waiting_count(visit.customer)

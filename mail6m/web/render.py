@@ -29,6 +29,10 @@ def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
 
 
 _MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
+_VIEWED_MENU = _grouped(
+    entry for entry in MENU if not entry.administrators and entry.path != "/securite"
+)
+"""What operators see of a customer's; the account that signed in is their own."""
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
@@ -67,8 +71,7 @@ class Renderer:
     def page(self, visit: Visit, answer: Html) -> bytes:
         """A page as it is sent."""
         template = self._environments[visit.language].get_template(answer.template)
-        menu = _OPERATORS_MENU if visit.operates else _MENU
-        return template.render(visit=visit, menu=menu, **answer.values).encode()
+        return template.render(visit=visit, menu=_menu(visit), **answer.values).encode()
 
     def letter(self, name: str, language: str, **values: Any) -> Letter:
         """A letter: its template's first line is the subject, and its paragraphs are the rest.
@@ -103,6 +106,7 @@ class Renderer:
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
+            "cents": texts.cents,
             "encryption": texts.encryption,
             "amount": texts.amount,
             "rate": texts.rate,
@@ -113,6 +117,12 @@ class Renderer:
             "age": texts.age,
         }
         return environment
+
+
+def _menu(visit: Visit) -> list[list[Entry]]:
+    if visit.viewing is not None:
+        return _VIEWED_MENU
+    return _OPERATORS_MENU if visit.operates else _MENU
 
 
 def sender(message: Message) -> str:
@@ -179,6 +189,10 @@ class _Texts:
     def percent(self, part: float) -> str:
         """A part of 1 in percent."""
         return self._number(round(part, 4), _PERCENT[self._language])
+
+    def cents(self, amount: int) -> str:
+        """Cents as an amount of whole ones."""
+        return format_decimal(Decimal(amount) / 100, "#,##0.00", locale=self._locale)
 
     def encryption(self, tls: str) -> str:
         """How a session with a receiving machine was protected (`mail6m.trust`)."""

@@ -44,6 +44,10 @@ class Route:
     access: Access
     summary: str
     """The first line of the docstring."""
+    viewed: bool = False
+    """It is there, too, for an operator who sees the console as a customer does."""
+    suspended: bool = False
+    """An act that a suspended customer may do, too."""
 
     @property
     def csrf(self) -> bool:
@@ -51,20 +55,32 @@ class Route:
         return self.method == "POST"
 
 
-def page(rule: str, access: Access = Access.READER) -> Callable[[F], F]:
-    """A method that shows something, and changes nothing."""
-    return _marked(rule, "GET", access)
+def page(rule: str, access: Access = Access.READER, *, viewed: bool = False) -> Callable[[F], F]:
+    """A method that shows something, and changes nothing.
+
+    With ``viewed``, operators who see the console as a customer does see it, too: nothing that has
+    the content of messages, or lets anybody in.
+    """
+    return _marked(rule, "GET", access, viewed=viewed)
 
 
-def act(rule: str, access: Access = Access.ADMINISTRATOR) -> Callable[[F], F]:
-    """A method that changes something."""
-    return _marked(rule, "POST", access)
+def act(
+    rule: str,
+    access: Access = Access.ADMINISTRATOR,
+    *,
+    viewed: bool = False,
+    suspended: bool = False,
+) -> Callable[[F], F]:
+    """A method that changes something. See `Route` for who else may."""
+    return _marked(rule, "POST", access, viewed=viewed, suspended=suspended)
 
 
-def _marked(rule: str, method: str, access: Access) -> Callable[[F], F]:
+def _marked(
+    rule: str, method: str, access: Access, *, viewed: bool, suspended: bool = False
+) -> Callable[[F], F]:
     def mark(function: F) -> F:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        setattr(function, _MARK, Route(rule, method, access, summary))
+        setattr(function, _MARK, Route(rule, method, access, summary, viewed, suspended))
         return function
 
     return mark

@@ -134,6 +134,8 @@ class SecurityPages:
         password, code = form.current.data or "", form.code.data or ""
         try:
             await self._security.turn_off(visit.identity, visit.by, password, code)
+        except NotNow:
+            return Redirect("/securite")
         except (WrongPassword, WrongCode, TooManyFailures) as error:
             return _off(visit, form, blame(form, error))
         return Redirect("/securite", visit._("La validation en deux étapes est désactivée."))
@@ -186,7 +188,7 @@ def _codes(visit: Visit, form: PasswordForm, status: int = 200) -> Answer:
 
 
 def _off(visit: Visit, form: FactorForm, status: int = 200) -> Answer:
-    if not visit.identity.two_factors:
+    if visit.operates or not visit.identity.two_factors:
         return Redirect("/securite")
     return Html("factor_off.html", {"form": form}, status)
 

@@ -39,7 +39,7 @@ class SignInPages:
         self._signin = signin
         self._sessions = sessions
 
-    @page("/connexion", Access.PUBLIC)
+    @page("/connexion", Access.PUBLIC, viewed=True)
     async def form(self, visit: Visit) -> Answer:
         """The form to sign in with."""
         if visit.signed_in:
@@ -89,7 +89,7 @@ class SignInPages:
                 status = 429
         return Html("signin_code.html", {"form": form, "suite": then, "wrong": wrong}, status)
 
-    @act("/deconnexion", Access.PUBLIC)
+    @act("/deconnexion", Access.PUBLIC, viewed=True)
     async def leave(self, visit: Visit) -> Answer:
         """Sign out."""
         if visit.token:

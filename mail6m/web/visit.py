@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from mail6m.model import HOUSE, Role
 from mail6m.storage.audit import By
-from mail6m.storage.sessions import Identity
+from mail6m.storage.sessions import Identity, Seen, Viewing
 from mail6m.web.menu import HOME, OPERATORS_HOME
 from mail6m.zones import zone_of
 
@@ -142,6 +142,9 @@ class Visit:
     bind: Callable[[], str] = str
     """Makes the CSRF token, and sees to it that the browser can be known by it."""
     _csrf: str = ""
+    viewing: Viewing | None = None
+    """Whose console is seen, by an operator."""
+    _seen: Seen | None = None
     _identity: Identity | None = None
     _zone: ZoneInfo | None = None
     _today: date | None = None
@@ -185,10 +188,28 @@ class Visit:
         """Who does it, for the audit."""
         return By(self.identity.customer, self.identity.email, self.client)
 
+    def by_house(self, customer: int) -> By:
+        """Who does it to a customer's things, of those who run Mail6M."""
+        if not self.operates:
+            raise NotFound
+        return By(customer, self.identity.email, self.client, house=True)
+
+    def look_on(self) -> None:
+        """Be a reader of the customer whose console is seen, from here on."""
+        if self._seen is None:
+            raise NotFound
+        self._identity = self.identity.seeing(self._seen)
+
     @property
     def administrator(self) -> bool:
         """Whether it may change something."""
         return self.signed_in and self.identity.role == Role.ADMINISTRATOR
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether it may do everything, where it is: a customer's administrator, an operator."""
+        of_all = (Role.ADMINISTRATOR, Role.OPERATOR)
+        return self.signed_in and self.identity.role in of_all
 
     @property
     def operates(self) -> bool:
@@ -203,7 +224,12 @@ class Visit:
     @property
     def home(self) -> str:
         """The page that it begins with, once it has signed in."""
-        return OPERATORS_HOME if self.operates else HOME
+        return OPERATORS_HOME if self.operates and self.viewing is None else HOME
+
+    @property
+    def viewed(self) -> str:
+        """The company whose console an operator sees."""
+        return self._seen.company if self._seen is not None else ""
 
     @property
     def zone(self) -> ZoneInfo:

@@ -78,7 +78,7 @@ class WhitelistPages:
     def __init__(self, whitelist: Whitelist) -> None:
         self._whitelist = whitelist
 
-    @page("/liste-blanche")
+    @page("/liste-blanche", viewed=True)
     async def show(self, visit: Visit) -> Answer:
         """Liste blanche: domains that are never taken for senders of spam."""
         entries = await self._whitelist.all(visit.customer)
