@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 FLOORS = [
     {"model", "mail6m"},
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
-    | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
+    | {"canonical", "chain", "networks", "texts", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"},
     {"storage", "smtp"},
@@ -21,7 +21,7 @@ FLOORS = [
     | {"resolver", "signing", "delivery.fields"},
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
     | {"billing"}
-    | {"published"},
+    | {"published", "notices"},
     {"web"},
     {"options", "foundation"},
     {"tap"},
