@@ -78,7 +78,7 @@ class Told(Protocol[Subject]):
 
 
 class Notices:
-    """Letters that are sent once: claimed, queued, then noted."""
+    """Whoever writes to people does it through this: now, or once and no more."""
 
     log = Logger()
 
@@ -89,30 +89,38 @@ class Notices:
         console_url: Callable[[], str],
         now: Callable[[], datetime],
     ) -> None:
+        """``console_url`` says scheme and host that the console is reached by, if that is known."""
         self._now = now
         self._letters = letters
         self._writer = writer
         self._console_url = console_url
+
+    @property
+    def base(self) -> str:
+        """What links begin with; nothing if it is not known."""
+        return self._console_url()
 
     async def send(
         self, told: Told[Subject], subject: Subject, name: str, of: Callable[[], Awaitable[Notice]]
     ) -> bool:
         """Send the letter ``name`` about a subject, as ``of`` says; whether it has been sent now.
 
-        If that cannot be, it is claimed again some time later.
+        It is claimed, queued, and then noted. If that cannot be, it is claimed again some time
+        later.
         """
         if not await told.telling(subject, name, self._now()):
             return False
         try:
-            await self._queue(name, await of())
+            await self.post(name, await of())
             await told.told(subject, name)
         except Exception:  # noqa: BLE001 - whatever it is, the letter may not have been sent
             self.log.failure("letter {name} about {subject} waits", name=name, subject=subject)
             return False
         return True
 
-    async def _queue(self, name: str, notice: Notice) -> None:
-        base = self._console_url()
+    async def post(self, name: str, notice: Notice) -> None:
+        """Queue the letter ``name`` now. Raises `mail6m.intake.Rejected` if it cannot be."""
+        base = self.base
         link = base + notice.path if base else ""
         letter = self._writer.letter(name, notice.language, link=link, **notice.values)
         for address in notice.addresses:

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parent.parent / "mail6m"
 FLOORS = [
     {"model", "mail6m"},
     {"settings", "dialogue", "seal", "header", "fold", "content", "batch", "turn", "zones"}
-    | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
+    | {"canonical", "chain", "networks", "texts", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
     | {"billing.reference", "billing.identifiers", "billing.sellers"},
@@ -26,6 +26,7 @@ FLOORS = [
     | {"billing"}
     | {"oversight"}
     | {"published"},
+    | {"published", "notices"},
     {"web"},
     {"options", "foundation"},
     {"tap"},

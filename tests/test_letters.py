@@ -28,7 +28,7 @@ from mail6m.content import Budget
 from mail6m.foundation import Foundation
 from mail6m.intake import Rejected
 from mail6m.journal import Journal
-from mail6m.letters import Letter, compose
+from mail6m.letters import Letter, Notices, compose
 from mail6m.model import Act, Reply, Role, Shelf
 from mail6m.options import check
 from mail6m.settings import Settings, SettingsError
@@ -243,9 +243,9 @@ def post(foundation: tuple[Foundation, str, Any]) -> Iterator[Post]:
     made.links = PasswordLinks(
         accounts,
         quick_passwords(),
-        here.letters(own),
-        Renderer("1"),
-        lambda: made.console_url(),
+        Notices(
+            here.letters(own), Renderer("1"), lambda: made.console_url(), lambda: datetime.now(UTC)
+        ),
     )
     globalLogPublisher.addObserver(observer)
     yield made
@@ -443,7 +443,7 @@ def test_a_letter_that_cannot_be_queued_tells_the_log_no_token(post: Post) -> No
         written.append(letter)
         raise Rejected(Reply(451, "4.3.0", "The archive cannot be reached"))
 
-    with patch.object(post.links._letters, "send", refuse):
+    with patch.object(post.links._notices._letters, "send", refuse):
         post.forgotten("celine@example.org")
     [token] = LINK.findall(written[0].text)
     assert "The archive cannot be reached" in post.log.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from twisted.internet.defer import ensureDeferred
@@ -12,9 +11,10 @@ from twisted.python.failure import Failure
 from mail6m.access.brake import Brake, Counted, TooManyFailures
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import address_typed, new_token, token_hash
-from mail6m.letters import Letters, Writer
+from mail6m.letters import Notice, Notices
 from mail6m.model import HOUSE, Act
 from mail6m.networks import client_of
+from mail6m.notices import catalogue
 from mail6m.storage.accounts import Account, Accounts
 from mail6m.storage.audit import By
 
@@ -33,8 +33,8 @@ class Kind(NamedTuple):
     """What the audit says of it."""
 
 
-FORGOTTEN = Kind("password", 3_600.0, Act.PASSWORD_LINK_SENT)
-INVITATION = Kind("invitation", 7 * 86_400.0, Act.INVITATION_SENT)
+FORGOTTEN = Kind(catalogue.PASSWORD.name, 3_600.0, Act.PASSWORD_LINK_SENT)
+INVITATION = Kind(catalogue.INVITATION.name, 7 * 86_400.0, Act.INVITATION_SENT)
 
 
 class NoAddress(Exception):
@@ -44,8 +44,8 @@ class NoAddress(Exception):
 class PasswordLinks:
     """Sends links, and honours them: each is good once, and not for long.
 
-    ``console_url`` says scheme and host that the console is reached by, or nothing if that is not
-    known: what a request says of it may be a stranger's invention.
+    They begin with what `Notices` knows of the console's address: what a request says of it may be
+    a stranger's invention.
     """
 
     log = Logger()
@@ -54,15 +54,11 @@ class PasswordLinks:
         self,
         accounts: Accounts,
         passwords: Passwords,
-        letters: Letters,
-        writer: Writer,
-        console_url: Callable[[], str],
+        notices: Notices,
     ) -> None:
         self._accounts = accounts
         self._passwords = passwords
-        self._letters = letters
-        self._writer = writer
-        self._console_url = console_url
+        self._notices = notices
         self._brake = Brake(accounts)
 
     async def forgotten(self, email: str, client: str, language: str) -> None:
@@ -110,24 +106,21 @@ class PasswordLinks:
             await self._send(FORGOTTEN, by, account, language)
 
     async def _send(self, kind: Kind, by: By, account: Account, language: str) -> None:
-        base = self._console_url()
-        if not base:
+        if not self._notices.base:
             raise NoAddress
         company, preferred = await self._accounts.addressed(account.customer)
-        token = new_token()
-        letter = self._writer.letter(
-            kind.name,
-            preferred or language,
-            company=" ".join(company.split()),  # it can make no paragraph of its own
-            email=account.email,
-            by=by.account,
-            link=base + PATH + token,
-            house=account.customer == HOUSE,
-        )
+        values = {
+            "company": " ".join(company.split()),  # it can make no paragraph of its own
+            "email": account.email,
+            "by": by.account,
+            "house": account.customer == HOUSE,
+        }
+        token, to = new_token(), [account.email]
+        notice = Notice(account.customer, to, preferred or language, PATH + token, values)
         await self._accounts.add_token(
             by, account.account, token_hash(token), kind.seconds, kind.act
         )
-        await self._letters.send(account.customer, account.email, letter)
+        await self._notices.post(kind.name, notice)
 
     def _lost(self, failure: Failure) -> None:
         if failure.check(NoAddress):

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from mail6m.billing.months import end_of_month, midnight, next_month, paris_day
 from mail6m.letters import Notice, Notices
 from mail6m.model import HOUSE
+from mail6m.notices.catalogue import CLOSING_ASKED, CLOSING_DONE
 from mail6m.storage.audit import By
 from mail6m.storage.closings import Closing, Closings
 from mail6m.storage.errors import Refused
@@ -25,9 +26,6 @@ DAYS = 7
 """From the asking to the destruction, at least, in which it can be withdrawn."""
 PORTION = 500
 """Messages that are erased at a time."""
-PATH = "/partir"
-"""Where a letter leads to, within the console."""
-ASKED, DONE = "closing_asked", "closing_done"
 
 
 class Term(NamedTuple):
@@ -119,12 +117,12 @@ class ClosingLetters:
         """Send what is due; how many letters."""
         sent = 0
         for closing in await self._closings.all():
-            letter = DONE if closing.destroyed_at is not None else ASKED
-            if letter not in closing.told and closing.email:
-                of = partial(self._notice, closing)
-                sent += await self._notices.send(self._closings, closing.customer, letter, of)
+            kind = CLOSING_DONE if closing.destroyed_at is not None else CLOSING_ASKED
+            if kind.name not in closing.told and closing.email:
+                of = partial(self._notice, closing, kind.path)
+                sent += await self._notices.send(self._closings, closing.customer, kind.name, of)
         return sent
 
-    async def _notice(self, closing: Closing) -> Notice:
+    async def _notice(self, closing: Closing, path: str) -> Notice:
         # In our own name: the customer's key may be no more.
-        return Notice(HOUSE, [closing.email], closing.language, PATH, {"closing": closing})
+        return Notice(HOUSE, [closing.email], closing.language, path, {"closing": closing})

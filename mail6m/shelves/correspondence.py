@@ -11,20 +11,23 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from mail6m.letters import Notice, Notices
+from mail6m.notices.catalogue import (
+    DISC_LAST_REMINDER,
+    DISC_OFFER,
+    DISC_REMINDER,
+    DISC_SHIPPED,
+)
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
 from mail6m.storage.preferences import PreferencesTable
 
-PATH = "/dvd"
-"""Where a letter leads to, within the console."""
-OFFERS = (("disc_offer", 0), ("disc_reminder", 20), ("disc_last_reminder", 40))
+OFFERS = ((DISC_OFFER.name, 0), (DISC_REMINDER.name, 20), (DISC_LAST_REMINDER.name, 40))
 """The letters about an offer, and how many days after it they are sent."""
 SILENCE = 60
 """Days without an answer that count as a refusal."""
 PATIENCE = timedelta(days=20)
 """What there must be between the last letter and a refusal by silence, whenever it was sent."""
-SHIPPED = "disc_shipped"
 ACCOUNT = "mail6m"
 
 
@@ -62,7 +65,7 @@ class Correspondence:
 
     def _due(self, disc: Disc) -> list[str]:
         if disc.state == "shipped":
-            due = [SHIPPED]
+            due = [DISC_SHIPPED.name]
         else:
             due = [letter for letter, days in OFFERS if self._age(disc) >= timedelta(days=days)]
         return [letter for letter in due if letter not in disc.told]
@@ -87,4 +90,6 @@ class Correspondence:
             "serial": disc.serial,
             "last_day": (disc.offered_at + timedelta(days=SILENCE)).date(),
         }
-        return Notice(disc.customer, addresses, preferences.language or "fr", PATH, values)
+        return Notice(
+            disc.customer, addresses, preferences.language or "fr", DISC_OFFER.path, values
+        )

@@ -27,6 +27,7 @@ from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters
 from mail6m.oversight.overview import Overview
+from mail6m.letters import Letters, Notices
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -202,7 +203,8 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
     security = Security(signin, accounts, sessions, passwords, parts.keyring, parts.clock)
     renderer = Renderer(__version__)
-    links = PasswordLinks(accounts, passwords, parts.letters, renderer, parts.console_url)
+    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock)
+    links = PasswordLinks(accounts, passwords, notices)
     guard = Guard(
         sessions,
         renderer,

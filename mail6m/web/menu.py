@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mail6m.texts import N_ as N_
+
 
 class Entry(NamedTuple):
     """A line of the menu."""
@@ -22,11 +24,6 @@ class Entry(NamedTuple):
 HOME = "/meuble"
 OPERATORS_HOME = "/exploitation"
 """Where who has signed in begins."""
-
-
-def N_(message: str) -> str:
-    """Mark a text for translation where it stands; it is translated where it is shown."""
-    return message
 
 
 MENU = (

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from mail6m.header import address_in
 from mail6m.letters import Letter
 from mail6m.model import Message
+from mail6m.notices.catalogue import kind_of
 from mail6m.web.menu import MENU, N_, OPERATORS_MENU, WAYS, Entry
 from mail6m.web.visit import Html, Visit
 from mail6m.web.words import LANGUAGES, TranslatedEnvironment, translations
@@ -37,20 +38,6 @@ _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
 _WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
-
-_PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
-_INVOICES = ("invoice", "invoice_reminder", "invoice_last_reminder")
-_LETTERS = ("disc_offer", "disc_reminder", "disc_last_reminder", "disc_shipped")
-_BUTTONS = dict.fromkeys(_LETTERS, _DISCS) | {
-    "closing_asked": N_("Voir la résiliation"),
-    "confirmation": N_("Confirmer l'inscription"),
-    "signup_known": N_("Se connecter"),
-    "signup_accepted": N_("Se connecter"),
-    "signup_waiting": N_("Voir les inscriptions"),
-    "welcome": N_("Démarrer"),
-}
-_BUTTONS |= dict.fromkeys(_INVOICES, N_("Voir la facture"))
-"""What stands on the button of a letter, if it is not for a password."""
 
 _VERIFIED = {
     "verified (certificate)": N_("machine vérifiée par son certificat"),
@@ -83,7 +70,8 @@ class Renderer:
         text = environment.get_template(f"letters/{name}.txt").render(**values).strip()
         subject, *paragraphs = re.split(r"\n{2,}", text)
         frame = environment.get_template("letters/frame.html")
-        button = self.words[known].gettext(_BUTTONS.get(name, _PASSWORD))
+        label = kind_of(name).button
+        button = self.words[known].gettext(label) if label else ""
         html = frame.render(language=known, subject=subject, paragraphs=paragraphs, button=button)
         return Letter(subject, "\n\n".join(paragraphs) + "\n", html)
 

@@ -1,0 +1,1 @@
+"""What Mail6M writes to people by itself: which letters there are, and when one is due."""
