@@ -17,8 +17,8 @@ from mail6m import __version__
 from mail6m.billing.agreements import Agreements
 from mail6m.billing.credits import CreditNotes
 from mail6m.billing.documents import Documents
-from mail6m.billing.quarters import Invoicing
 from mail6m.billing.payments import Bookkeeping
+from mail6m.billing.quarters import Invoicing
 from mail6m.billing.reminders import InvoiceLetters
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
@@ -61,9 +61,9 @@ from mail6m.storage.domains import Domains
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
+from mail6m.storage.health import Health
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
-from mail6m.storage.health import Health
 from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
 from mail6m.storage.payments import Payments

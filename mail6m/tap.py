@@ -24,9 +24,9 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent
 
 from mail6m import __version__
+from mail6m.access.signup import Mode
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.paypal import configured
-from mail6m.access.signup import Mode
 from mail6m.certificates import Certificates
 from mail6m.content import Budget
 from mail6m.delivery.conversation import Caller

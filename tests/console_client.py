@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from functools import cache, partial
 from html import unescape
 from ipaddress import ip_network
@@ -25,25 +23,22 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
-from psycopg2.extras import Json
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread, deferToThreadPool
 
 from mail6m.access.signin import new_token, token_hash, totp_owner
+from mail6m.access.signup import Mode
+from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.invoice import Draft, Kind, LineKind, Party, with_nets
 from mail6m.billing.invoice import Line as InvoiceLine
 from mail6m.billing.paypal import Order, Terms
-from mail6m.access.tokens import api_token_hash, new_api_token
-from mail6m.billing.invoice import Party, Seller
-from mail6m.access.signup import Mode
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.giving_up import GivingUp
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import HOUSE, Role, Scope, Summary
-from mail6m.model import HOUSE, Role, Summary
 from mail6m.oversight.overview import Overview
 from mail6m.published import Policies
 from mail6m.reader import Reader
@@ -59,8 +54,7 @@ from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
-from mail6m.storage.audit import By
-from mail6m.storage.audit import Audit
+from mail6m.storage.audit import Audit, By
 from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
@@ -70,11 +64,11 @@ from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
 from mail6m.storage.exports import Exports
+from mail6m.storage.health import Health
 from mail6m.storage.invoices import Invoices
+from mail6m.storage.measures import Measures
 from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
-from mail6m.storage.health import Health
-from mail6m.storage.measures import Measures
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
@@ -281,8 +275,8 @@ def listening(
                 policies.served,
                 guard,
                 [*pages, *more_pages],
-                available["checkout"].notified,
                 api,
+                available["checkout"].notified,
             )
             return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
@@ -520,8 +514,6 @@ class House:
     key: str
     """A key of the API that may do everything."""
     key_number: int
-    invoice: str
-    """The number of one."""
     request: int
     """What it has asked the archivist for."""
     file: str
@@ -653,13 +645,11 @@ def new_house(at: Console) -> House:
     )
     invoice, payment, entry, order = new_invoice(at, number, word)
     key, key_number = new_key(at, number, word)
-    invoice = new_invoice(at, number, company)
     [[request]] = at.ask(
         "INSERT INTO archivist_request (customer_id, account, sender, recipient, subject, reason)"
         " VALUES (%s, %s, '', '', %s, %s) RETURNING request_id",
         *(number, emails[0], f"demande-{word}", f"raison-{word}"),
     )
-    at.ask("INSERT INTO contract (customer_id, started_on) VALUES (%s, '2026-01-15')", number)
     at.ask(
         "INSERT INTO contract_plan (customer_id, since, plan, capacity)"
         " VALUES (%s, '2026-01-15', 'tiroir', 2000000000)",
@@ -677,27 +667,40 @@ def new_house(at: Console) -> House:
     at.ask("UPDATE signup SET confirmed_at = now() WHERE signup_id = %s", waiting[1])
     at.catch_up()
     return House(
-        word, number, company, domain, claim, listed, *accounts, *emails, session, letter, disc,
-        request,
-        word, number, company, domain, claim, listed, *accounts, colleague, *emails, session,
-        letter, disc,
-        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
-        invoice, payment, entry, order,
-        key, key_number, invoice, f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
-        f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox", signup[0], waiting[1],
-        [message.id for message in messages],
-        [f"{number}-{message.id}-0" for message in messages],
+        word=word,
+        number=number,
+        company=company,
+        domain=domain,
+        claim=claim,
+        listed=listed,
+        admin=accounts[0],
+        reader=accounts[1],
+        invited=accounts[2],
+        colleague=colleague,
+        admin_email=emails[0],
+        reader_email=emails[1],
+        invited_email=emails[2],
+        session=session,
+        letter=letter,
+        disc=disc,
+        key=key,
+        key_number=key_number,
+        request=request,
+        file=f"mail6m-{number}-{asked.astimezone(UTC):%Y-%m-%d-%Hh%Mm%S}.mbox",
+        invoice=invoice,
+        payment=payment,
+        entry=entry,
+        order=order,
+        signup=signup[0],
+        waiting=waiting[1],
+        messages=[message.id for message in messages],
+        deliveries=[f"{number}-{message.id}-0" for message in messages],
         secrets=[
             company, *emails, listed, claim, f"jeton-{word}", f"objet-{word}", f"nom-{word}",
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
-            recipient,
-            f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            disc, f"cheque-{word}", f"payeur-{word}", order, entry, f"reponse-{word}",
-            f"Firefox-{word}", letter, domain, word,
-            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
-            key, f"cle-{word}", invoice,
-            f"inscrit-{word}", disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
-            disc, f"demande-{word}", f"raison-{word}",
+            recipient, f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}",
+            f"0@{word}.example", disc, f"cheque-{word}", f"payeur-{word}", order, entry, key,
+            f"cle-{word}", invoice, f"inscrit-{word}", f"demande-{word}", f"raison-{word}",
             f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
@@ -743,6 +746,8 @@ def new_invoice(at: Console, customer: int, word: str) -> tuple[str, int, str, s
         "INSERT INTO paypal_order VALUES (%s, %s, %s, 11000, 'georges')", customer, order, number
     )
     return number, int(payment), f"csv:{word}", order
+
+
 def new_key(
     at: Console, customer: int, word: str = "", scopes: Sequence[str] = tuple(Scope)
 ) -> tuple[str, int]:
@@ -754,42 +759,6 @@ def new_key(
         customer, api_token_hash(key), f"cle-{word}", list(scopes),
     )  # fmt: skip
     return key, int(number)
-
-
-def new_invoice(at: Console, customer: int, company: str) -> str:
-    """An invoice with its PDF; its number."""
-    number = f"2026-{next(_numbers):04}"
-    at.ask(
-        "INSERT INTO contract (customer_id, started_on) VALUES (%s, '2026-06-12')"
-        " ON CONFLICT DO NOTHING",
-        customer,
-    )
-    at.ask(
-        "INSERT INTO invoice (customer_id, number, kind, issued_on, due_on, quarter, reference,"
-        " seller, buyer, gross) VALUES (%s, %s, 'invoice', '2026-10-01', '2026-10-31',"
-        " '2026-07-01', creditor_reference(%s), %s, %s, 4000)",
-        *(customer, number, number, Json(asdict(Seller(Party("Mail6M"))))),
-        Json(asdict(Party(company))),
-    )
-    at.ask(
-        "INSERT INTO invoice_line VALUES (%s, %s, 1, 'month', '2026-07-01', 'tiroir', '', 4000,"
-        " 3333, 2000)",
-        *(customer, number),
-    )
-    pdf = f"%PDF-1.7 {company}".encode()
-    at.ask("INSERT INTO invoice_document VALUES (%s, %s, %s)", customer, number, pdf)
-    return number
-def new_signup(at: Console, email: str) -> tuple[str, int]:
-    """Somebody who wants to be a customer: the token of the letter, and the number."""
-    token = new_token()
-    [[number]] = at.ask(
-        "INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,"
-        " password_hash, client_address, expires_at)"
-        " VALUES (%s, %s, %s, 'Alphan', 'Georges', 'malle', 'fr', %s, '192.0.2.44',"
-        " now() + interval '1 day') RETURNING signup_id",
-        *(token_hash(token), email, f"Société de {email}", password_hash()),
-    )
-    return token, int(number)
 
 
 def new_operator(
@@ -815,6 +784,19 @@ def new_operator(
         secret = keyring.wrap(totp_owner(HOUSE, account), pyotp.random_base32().encode())
         at.ask("UPDATE account SET totp_secret = %s WHERE account_id = %s", secret, account)
     return HOUSE, int(account)
+
+
+def new_signup(at: Console, email: str) -> tuple[str, int]:
+    """Somebody who wants to be a customer: the token of the letter, and the number."""
+    token = new_token()
+    [[number]] = at.ask(
+        "INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,"
+        " password_hash, client_address, expires_at)"
+        " VALUES (%s, %s, %s, 'Alphan', 'Georges', 'malle', 'fr', %s, '192.0.2.44',"
+        " now() + interval '1 day') RETURNING signup_id",
+        *(token_hash(token), email, f"Société de {email}", password_hash()),
+    )
+    return token, int(number)
 
 
 def dump(at: Console, customer: int | None = None) -> list[str]:
@@ -995,6 +977,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/paiements/reprendre": lambda h: Sample(
         fields=[("ligne", f"{h.entry}-aside")], foreign=404
+    ),
     "GET /exploitation/file": lambda _: Sample(fields=[("page", 1)], foreign=404),
     "GET /exploitation/file/<destination>": lambda h: Sample(
         {"destination": h.domain}, [("page", 1)], foreign=404

@@ -16,16 +16,14 @@ FLOORS = [
     | {"canonical", "chain", "networks", "texts", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
-    | {"billing.reference", "billing.identifiers", "billing.sellers"},
-    | {"billing.reference", "billing.statement", "billing.matching"},
-    | {"billing.reference"},
+    | {"billing.reference", "billing.identifiers", "billing.sellers"}
+    | {"billing.statement", "billing.matching"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},
     {"intake", "delivery", "reception", "shelves", "access", "domains", "letters", "guard"}
     | {"billing"}
     | {"oversight"}
-    | {"published"},
     | {"published", "notices"},
     {"web"},
     {"options", "foundation"},

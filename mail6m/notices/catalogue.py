@@ -41,6 +41,7 @@ _CLOSING = Closing(
     destroyed_at=datetime(2026, 3, 9, 10, 15, 31, tzinfo=UTC), messages=48_213,
     raw_bytes=9_307_441_206, first_at=datetime(2024, 1, 8, 7, 2, 11, tzinfo=UTC),
     last_at=datetime(2026, 3, 9, 9, 11, 58, tzinfo=UTC), accounts=3, discs=1, told=(),
+    ended_on=date(2026, 3, 31),
 )  # fmt: skip
 
 _CHOOSE, _SEE_DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")

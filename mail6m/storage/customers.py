@@ -25,7 +25,8 @@ FOUNDING = (
     SELECT customer, (now() AT TIME ZONE 'Europe/Paris')::date FROM done""",
     """
     INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
-    SELECT customer, (now() AT TIME ZONE 'Europe/Paris')::date, plan, capacity, monthly FROM done""",
+    SELECT customer, (now() AT TIME ZONE 'Europe/Paris')::date, plan, capacity, monthly
+    FROM done""",
     """
     INSERT INTO account (customer_id, email, password_hash)
     SELECT customer, email, password_hash FROM done""",

@@ -15,9 +15,9 @@ from mail6m.access.links import PasswordLinks
 from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
+from mail6m.access.signup import Mode, SignUp
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.payments import Bookkeeping
-from mail6m.access.signup import Mode, SignUp
 from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.giving_up import GivingUp
@@ -25,9 +25,8 @@ from mail6m.delivery.trial import Trial
 from mail6m.directory import Directory
 from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
-from mail6m.letters import Letters
-from mail6m.oversight.overview import Overview
 from mail6m.letters import Letters, Notices
+from mail6m.oversight.overview import Overview
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -44,8 +43,8 @@ from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.claims import Claims
-from mail6m.storage.contracts import Contracts
 from mail6m.storage.clientele import Clientele
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -53,16 +52,16 @@ from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
-from mail6m.storage.payments import Payments
 from mail6m.storage.papers import Papers
+from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
-from mail6m.storage.tokens import Tokens
 from mail6m.storage.showcase import ShowcaseTable
 from mail6m.storage.signups import Signups
+from mail6m.storage.tokens import Tokens
 from mail6m.storage.trials import Trials
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
@@ -84,17 +83,16 @@ from mail6m.web.guard import Guard, Network
 from mail6m.web.invoices import InvoicePages
 from mail6m.web.keys import KeyPages
 from mail6m.web.leaving import LeavingPages
-from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.accounts import OperatorAccountPages
+from mail6m.web.operator.archivist import OperatorArchivistPages
 from mail6m.web.operator.customers import CustomerPages, Files
+from mail6m.web.operator.discs import OperatorDiscPages
+from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.journal import JournalPages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
-from mail6m.web.operator.signups import SignupPages
-from mail6m.web.operator.archivist import OperatorArchivistPages
-from mail6m.web.operator.discs import OperatorDiscPages
-from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.queue import OperatorQueuePages
+from mail6m.web.operator.signups import SignupPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.public import PublicPages
 from mail6m.web.queue import QueuePages
@@ -279,7 +277,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
-        OverviewPages(),
+        OverviewPages(parts.overview),
         InvoicePages(invoices, payments, documents, parts.checkout),
         HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
         PaymentPages(payments, bookkeeping),
@@ -294,7 +292,6 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         SignUpPages(signup, showcase),
         SignupPages(signup),
         StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
-        OverviewPages(parts.overview),
         OperatorQueuePages(parts.backlog, parts.deliveries, parts.giving_up),
         OperatorDiscPages(
             parts.discs,
@@ -317,7 +314,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
                 parts.deliveries,
                 audit,
             ),
-            PlanChanges(plans, parts.clock),
+            PlanChanges(plans, contracts, parts.clock),
             parts.ending,
             sessions,
         ),
