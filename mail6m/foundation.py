@@ -23,6 +23,8 @@ from mail6m.intake import Accepted, Intake, Judging, Outgoing
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE
+from mail6m.notices.due import DueNotices
+from mail6m.notices.subscriptions import subscriptions
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
@@ -52,6 +54,7 @@ from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
 from mail6m.storage.migrate import migrate
+from mail6m.storage.notices import NoticeTable
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -214,10 +217,17 @@ class Foundation:
         """What time does by itself."""
         preferences = PreferencesTable(self.console_pool)
         accounts = Accounts(self.console_pool)
-        notices = Notices(self.letters(own), Renderer(__version__), console_url, now)
+        notices = Notices(
+            self.letters(own),
+            Renderer(__version__),
+            console_url,
+            now,
+            subscriptions(self.console_pool, self.keyring),
+        )
         correspondences = (
             Correspondence(self.discs, preferences, accounts, notices, now),
             ClosingLetters(self.closings, notices),
+            DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
         plans = PlanChanges(Plans(self.pool), now)
         return Sweep(plans, self.overflow, self.disc_life, self.ending, correspondences)

@@ -309,6 +309,9 @@ class Act(enum.StrEnum):
     EXPORT_TAKEN = "export taken"
     CLOSING_ASKED = "end of contract asked"
     CLOSING_WITHDRAWN = "end of contract withdrawn"
+    NOTICES_REFUSED = "notices refused"
+    NOTICES_WANTED = "notices wanted again"
+    SAMPLE_SENT = "sample of a notice sent"
 
 
 class StsMode(enum.StrEnum):

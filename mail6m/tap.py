@@ -47,6 +47,7 @@ from mail6m.guard.scanners import scanners
 from mail6m.journal import Journal
 from mail6m.model import Host
 from mail6m.names import ClientNames
+from mail6m.notices.machine import MachineWatch
 from mail6m.options import Options
 from mail6m.proxied import BehindProxy
 from mail6m.published import Policies
@@ -63,6 +64,7 @@ from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import StorageError
+from mail6m.storage.notices import NoticeTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sts import StsTable
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
@@ -193,6 +195,13 @@ class Mail6M(Service):
         self._care.clock = reactor
         self._care.start(1.0, now=False)
         self._sweep = foundation.sweep(own_mail, self._console_url)
+        self._machine = MachineWatch(
+            NoticeTable(foundation.console_pool),
+            settings.data,
+            settings.least_free,
+            self._certificates.ends if self._certificates is not None else tuple,
+            now,
+        )
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
         policies = Policies(reactor, Domains(foundation.console_pool), settings.mx_names)
@@ -334,12 +343,13 @@ class Mail6M(Service):
         """Do what is due of the shelves, and look at the certificates."""
         if self._certificates is not None:
             self._certificates.look(now())
-        try:
-            await self._sweep.all()
-        except StorageError as error:
-            self.log.warn("the shelves wait to be swept: {error}", error=error)
-        except Exception:  # noqa: BLE001 - the next minute may fare better
-            self.log.failure("the shelves could not be swept")
+        for step in (self._machine.look, self._sweep.all):
+            try:
+                await step()
+            except StorageError as error:
+                self.log.warn("the shelves wait to be swept: {error}", error=error)
+            except Exception:  # noqa: BLE001 - the next minute may fare better
+                self.log.failure("the shelves could not be swept")
 
     async def _health(self) -> dict[str, Any]:
         try:

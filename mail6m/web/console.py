@@ -21,6 +21,7 @@ from mail6m.directory import Directory
 from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters, Notices
+from mail6m.notices.subscriptions import subscriptions
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -55,12 +56,14 @@ from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
+from mail6m.web.operator.notices import NoticePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
 from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
+from mail6m.web.unsubscribing import UnsubscribingPages
 from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
@@ -78,6 +81,8 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    UnsubscribingPages,
+    NoticePages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -126,7 +131,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
     security = Security(signin, accounts, sessions, passwords, parts.keyring, parts.clock)
     renderer = Renderer(__version__)
-    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock)
+    wishes = subscriptions(parts.pool, parts.keyring)
+    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock, wishes)
     links = PasswordLinks(accounts, passwords, notices)
     guard = Guard(
         sessions,
@@ -176,10 +182,16 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ),
         WhitelistPages(whitelist),
         PreferencesPages(
-            PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
+            PreferencesTable(parts.pool),
+            plans,
+            PlanChanges(plans, parts.clock),
+            renderer.words,
+            wishes,
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        UnsubscribingPages(wishes),
+        NoticePages(notices, parts.letters, audit),
     ]
     return guard, pages

@@ -2,8 +2,8 @@
 
 Every request passes `Guard.greet`, and every page is reached through `Guard.serve`. There a request
 is given its session, what its route requires is checked (`mail6m.web.routes`), and a CSRF token is
-asked of whatever is not safe (RFC 9110, 9.2.1). The token is an HMAC over the session's own token,
-or over a visitor's cookie before there is one.
+asked of whatever is not safe (RFC 9110, 9.2.1), but for what a letter's link does by itself. The
+token is an HMAC over the session's own token, or over a visitor's cookie before there is one.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class Guard:
         await self._thinking.join()
         visit = self._stranger(request)
         try:
-            await self._recognise(request, visit)
+            if not route.one_click:
+                await self._recognise(request, visit)
             refused = self._refusal(request, route, visit)
             answer = refused or await function(visit, **values)
             return await self._answer(request, visit, answer)
@@ -282,6 +283,8 @@ class Guard:
         if isinstance(answer, Redirect):
             return await self._redirect(request, visit, answer)
         if isinstance(answer, Plain):
+            if answer.policy:
+                request.setHeader("Content-Security-Policy", answer.policy)
             return _body(request, answer.status, answer.kind, answer.body)
         if isinstance(answer, Download):
             return await self._send(request, answer)

@@ -42,5 +42,6 @@ MENU = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/avis", N_("Avis par e-mail"), "notices", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

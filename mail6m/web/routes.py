@@ -1,7 +1,9 @@
 """How a page says what it answers to, and what it requires.
 
-A method of a group of pages is made a route by `page` (GET) or `act` (POST). There is no third way:
-what changes something is an `act`, and no act is reached without its CSRF token.
+A method of a group of pages is made a route by `page` (GET) or `act` (POST). What changes something
+is an `act`, and no act is reached without its CSRF token. The one exception is `one_click`: what a
+letter's link does for whoever has it. There the guard looks at no cookie, so that nobody is
+anybody, and another site can have a browser do nothing that it could not do itself.
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ class Route:
     access: Access
     summary: str
     """The first line of the docstring."""
+    one_click: bool = False
+    """It asks for nothing but what its address says (RFC 8058)."""
 
     @property
     def csrf(self) -> bool:
         """Whether a CSRF token must come with it."""
-        return self.method == "POST"
+        return self.method == "POST" and not self.one_click
 
 
 def page(rule: str, access: Access = Access.READER) -> Callable[[F], F]:
@@ -60,10 +64,19 @@ def act(rule: str, access: Access = Access.ADMINISTRATOR) -> Callable[[F], F]:
     return _marked(rule, "POST", access)
 
 
-def _marked(rule: str, method: str, access: Access) -> Callable[[F], F]:
+def one_click(rule: str) -> Callable[[F], F]:
+    """A method that does what a link in a letter was made for (RFC 8058, 3.2).
+
+    Its address must say all of it, and prove that we have said so: it is reached by machines of
+    mail providers, without session, cookie or token, and its visitor is never signed in.
+    """
+    return _marked(rule, "POST", Access.PUBLIC, one_click=True)
+
+
+def _marked(rule: str, method: str, access: Access, *, one_click: bool = False) -> Callable[[F], F]:
     def mark(function: F) -> F:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        setattr(function, _MARK, Route(rule, method, access, summary))
+        setattr(function, _MARK, Route(rule, method, access, summary, one_click))
         return function
 
     return mark

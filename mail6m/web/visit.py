@@ -65,6 +65,8 @@ class Plain:
     body: bytes
     kind: str
     status: int = 200
+    policy: str = ""
+    """A Content-Security-Policy in the place of the pages'."""
 
 
 @dataclass(frozen=True, slots=True)
