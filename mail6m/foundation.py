@@ -30,6 +30,8 @@ from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE
 from mail6m.oversight.backlog import BacklogCount
+from mail6m.notices.due import DueNotices
+from mail6m.notices.subscriptions import subscriptions
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
@@ -67,6 +69,7 @@ from mail6m.storage.ledger import Ledger
 from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
 from mail6m.storage.payments import Payments
+from mail6m.storage.notices import NoticeTable
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -243,7 +246,13 @@ class Foundation:
         """What time does by itself."""
         preferences = PreferencesTable(self.console_pool)
         accounts = Accounts(self.console_pool)
-        notices = Notices(self.letters(own), Renderer(__version__), console_url, now)
+        notices = Notices(
+            self.letters(own),
+            Renderer(__version__),
+            console_url,
+            now,
+            subscriptions(self.console_pool, self.keyring),
+        )
         correspondences = (
             Correspondence(self.discs, preferences, accounts, notices, now),
             ClosingLetters(self.closings, notices),
@@ -260,6 +269,7 @@ class Foundation:
             self.invoicing,
             self.documents,
             correspondences,
+            DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
 
     async def revive(self) -> None:

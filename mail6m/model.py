@@ -349,6 +349,9 @@ class Act(enum.StrEnum):
     CONTRACT_SUSPENDED = "contract suspended"
     CONTRACT_RESUMED = "contract resumed"
     SECOND_FACTOR_RESET = "second factor reset"
+    NOTICES_REFUSED = "notices refused"
+    NOTICES_WANTED = "notices wanted again"
+    SAMPLE_SENT = "sample of a notice sent"
 
 
 class StsMode(enum.StrEnum):

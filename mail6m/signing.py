@@ -35,8 +35,9 @@ SIGNED = (
     *(b"from", b"sender", b"reply-to", b"to", b"cc", b"subject", b"date", b"message-id"),
     *(b"in-reply-to", b"references", b"mime-version", b"content-type"),
     *(b"content-transfer-encoding", b"auto-submitted", b"list-id", b"list-unsubscribe"),
+    *(b"list-unsubscribe-post", b"content-language"),
 )
-"""Fields that a signature covers where they are there (RFC 6376, 5.4.1)."""
+"""Fields that a signature covers where they are there (RFC 6376, 5.4.1; RFC 8058, 4)."""
 _MOST_OF_ONE = 5
 """Fields of one name that are covered, from the lowest on: strangers may have written thousands."""
 _SELECTOR = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")

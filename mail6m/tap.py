@@ -51,6 +51,7 @@ from mail6m.guard.scanners import scanners
 from mail6m.journal import Journal
 from mail6m.model import Host
 from mail6m.names import ClientNames
+from mail6m.notices.machine import MachineWatch
 from mail6m.options import Options
 from mail6m.oversight.mishaps import Mishaps
 from mail6m.oversight.overview import Overview
@@ -75,6 +76,7 @@ from mail6m.storage.errors import StorageError
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
+from mail6m.storage.notices import NoticeTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sts import StsTable
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL
@@ -227,6 +229,13 @@ class Mail6M(Service):
         self._care.clock = reactor
         self._care.start(1.0, now=False)
         self._sweep = foundation.sweep(own_mail, self._console_url)
+        self._machine = MachineWatch(
+            NoticeTable(foundation.console_pool),
+            settings.data,
+            settings.least_free,
+            self._certificates.ends if self._certificates is not None else tuple,
+            now,
+        )
         self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
         self._calendar.clock = reactor
         self._checkout = self._paypal()
@@ -395,12 +404,13 @@ class Mail6M(Service):
         """Do what is due of the shelves, and look at the certificates."""
         if self._certificates is not None:
             self._certificates.look(now())
-        try:
-            await self._sweep.all()
-        except StorageError as error:
-            self.log.warn("the shelves wait to be swept: {error}", error=error)
-        except Exception:  # noqa: BLE001 - the next minute may fare better
-            self.log.failure("the shelves could not be swept")
+        for step in (self._machine.look, self._sweep.all):
+            try:
+                await step()
+            except StorageError as error:
+                self.log.warn("the shelves wait to be swept: {error}", error=error)
+            except Exception:  # noqa: BLE001 - the next minute may fare better
+                self.log.failure("the shelves could not be swept")
 
     async def _health(self) -> dict[str, Any]:
         try:

@@ -40,6 +40,10 @@ from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import HOUSE, Role, Scope, Summary
 from mail6m.oversight.overview import Overview
+from mail6m.model import HOUSE, Role, Summary
+from mail6m.notices.catalogue import QUEUE
+from mail6m.notices.subscriptions import PATH as UNSUBSCRIBING
+from mail6m.notices.subscriptions import Subscriber, Subscriptions
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -836,6 +840,13 @@ class Sample:
     """It names a secret that lets in whoever has it."""
 
 
+def unsubscribing(house: House) -> str:
+    """The token of a link that unsubscribes a house's administrator."""
+    known = Subscriptions(None, Keyring(MASTER).secret("unsubscribing"))  # type: ignore[arg-type]
+    subscriber = Subscriber(house.number, house.admin_email, QUEUE)
+    return known.path(subscriber).removeprefix(UNSUBSCRIBING)
+
+
 def path_of(route: Route, sample: Sample) -> str:
     """The route's rule with its variables filled in."""
     return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", lambda m: str(sample.values[m[1]]), route.rule)
@@ -1010,6 +1021,19 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/archiviste/refuser": lambda h: Sample(
         fields=[("id", h.request), ("reason", "Rien dans la cave")], foreign=404
+    "GET /desabonnement/<token>": lambda h: Sample({"token": unsubscribing(h)}, bearer=True),
+    "POST /desabonnement/<token>": lambda h: Sample(
+        {"token": unsubscribing(h)}, [("List-Unsubscribe", "One-Click")], bearer=True
+    ),
+    "GET /exploitation/avis": lambda _: Sample(foreign=404),
+    "GET /exploitation/avis/<name>": lambda _: Sample(
+        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
+    ),
+    "GET /exploitation/avis/<name>/html": lambda _: Sample(
+        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
+    ),
+    "POST /exploitation/avis/<name>": lambda _: Sample(
+        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
     ),
     "GET /activite": lambda _: Sample(fields=[("page", 1)]),
     "GET /comptes": lambda _: Sample(),
@@ -1167,10 +1191,14 @@ def sample_of(route: Route, house: House) -> Sample:
     return sample
 
 
-def walk(access: Access | None = None, method: str | None = None) -> list[Any]:
+def walk(
+    access: Access | None = None, method: str | None = None, csrf: bool | None = None
+) -> list[Any]:
     """Routes as parameters of a test, by name."""
     return [
         pytest.param(route, id=named(route))
         for route in ROUTES
-        if access in (None, route.access) and method in (None, route.method)
+        if access in (None, route.access)
+        and method in (None, route.method)
+        and csrf in (None, route.csrf)
     ]

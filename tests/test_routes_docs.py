@@ -60,9 +60,11 @@ def test_no_two_routes_are_the_same() -> None:
 
 
 def test_what_changes_something_asks_for_its_token() -> None:
-    """By construction: there are pages by GET and acts by POST, and every act is guarded."""
+    """By construction: pages by GET, acts by POST; but for what a letter's link does by itself."""
     assert {route.method for route in ROUTES} == {"GET", "POST"}
-    assert all(route.csrf == (route.method != "GET") for route in ROUTES)
+    unasked = [route for route in ROUTES if route.csrf != (route.method != "GET")]
+    assert [route.rule for route in unasked] == ["/desabonnement/<token>"]
+    assert all(route.one_click and route.access is Access.PUBLIC for route in unasked)
 
 
 def test_the_menu_leads_to_pages() -> None:

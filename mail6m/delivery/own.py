@@ -41,6 +41,11 @@ class OwnMail:
         self._new_content = new_content
         self._signer = signer
 
+    @property
+    def signed(self) -> bool:
+        """Whether it has a DKIM signature."""
+        return bool(self._signer.domain)
+
     def new_name(self, now: datetime) -> str:
         """A Message-ID for a message that is written now."""
         return f"<{new_message_id(int(now.timestamp() * 1000))}@{self._hostname}>"

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from mail6m.letters import Notice, Notices
+from mail6m.notices.addressees import addressees
 from mail6m.notices.catalogue import (
     DISC_LAST_REMINDER,
     DISC_OFFER,
@@ -80,16 +81,12 @@ class Correspondence:
         return self._now() - disc.offered_at
 
     async def _notice(self, disc: Disc) -> Notice:
-        preferences = await self._preferences.get(disc.customer)
-        addresses = [preferences.email] if preferences.email else []
-        addresses = addresses or await self._accounts.administrators(disc.customer)
-        if not addresses:
+        whom = await addressees(disc.customer, self._preferences, self._accounts)
+        if not whom.addresses:
             raise NoAddress(f"customer {disc.customer} has no address to write to")
         values = {
-            "company": " ".join(preferences.company.split()),
+            "company": whom.company,
             "serial": disc.serial,
             "last_day": (disc.offered_at + timedelta(days=SILENCE)).date(),
         }
-        return Notice(
-            disc.customer, addresses, preferences.language or "fr", DISC_OFFER.path, values
-        )
+        return Notice(disc.customer, whom.addresses, whom.language, DISC_OFFER.path, values)

@@ -10,6 +10,7 @@ import psycopg2.errors
 from mail6m.model import HOUSE, Act, Role
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
+from mail6m.storage.notices import FACTOR_OFF, PASSWORD_CHANGED, owner_told
 from mail6m.storage.pool import Pool, Row, text
 
 _COLUMNS = "customer_id, account_id, email, role, password_hash, totp_secret, totp_step"
@@ -56,6 +57,7 @@ _SET_PASSWORD = audited(
     """
     DELETE FROM password_token t USING done
     WHERE t.customer_id = done.customer_id AND t.account_id = done.account_id""",
+    owner_told(PASSWORD_CHANGED),
 )
 
 # A letter is good once: whoever deletes its token has used it.
@@ -72,6 +74,7 @@ _USE_LETTER = audited(
     """
     DELETE FROM password_token t USING done WHERE t.customer_id = done.customer_id
       AND t.account_id = done.account_id AND t.token_hash <> %(token)s""",
+    owner_told(PASSWORD_CHANGED),
 )
 
 _REHASH = """
@@ -90,10 +93,13 @@ _TOTP_ON = audited(
       AND s.account_id = done.account_id AND s.session_id <> %(session)s""",
 )
 
-_TOTP_OFF = audited("""
+_TOTP_OFF = audited(
+    """
     UPDATE account SET totp_secret = NULL, recovery_hashes = '{}'
     WHERE customer_id = %(customer)s AND account_id = %(account)s AND totp_secret IS NOT NULL
-    RETURNING email""")
+    RETURNING customer_id, account_id""",
+    owner_told(FACTOR_OFF),
+)
 
 # Somebody's telephone is lost, and perhaps with it what it had open.
 _TOTP_RESET = audited(
@@ -139,7 +145,8 @@ SELECT c.company, p.language FROM customer c JOIN preferences p USING (customer_
 WHERE customer_id = %s"""
 
 _ADMINISTRATORS = """
-SELECT email FROM account WHERE customer_id = %s AND role = 'administrator' ORDER BY account_id"""
+SELECT email FROM account WHERE customer_id = %s AND role IN ('administrator', 'operator')
+ORDER BY account_id"""
 
 _BY_LETTER = """
 SELECT a.customer_id, a.account_id, a.email, a.role, a.password_hash, a.totp_secret, a.totp_step
@@ -339,7 +346,10 @@ class Accounts:
         return company, language
 
     async def administrators(self, customer: int) -> list[str]:
-        """The addresses of a customer's administrators, the first one first."""
+        """The addresses of a customer's administrators, the first one first.
+
+        Of the house, those of its operators.
+        """
         return [email for (email,) in await self._pool.query(_ADMINISTRATORS, (customer,))]
 
     async def attempt(self, key: bytes, window: float) -> int:

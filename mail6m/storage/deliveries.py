@@ -51,7 +51,7 @@ FROM leased q JOIN message m USING (customer_id, message_id)
 ORDER BY q.queued_at, q.message_id, q.number"""
 
 # All that something waits for, by a loose walk of the index.
-_DESTINATIONS = """
+DESTINATIONS = """
 WITH RECURSIVE destinations AS (
     (SELECT destination FROM delivery WHERE state = 0 ORDER BY destination LIMIT 1)
     UNION ALL
@@ -59,9 +59,10 @@ WITH RECURSIVE destinations AS (
             WHERE n.state = 0 AND n.destination > d.destination ORDER BY n.destination LIMIT 1)
     FROM destinations d WHERE d.destination IS NOT NULL
 )"""
+"""The beginning of a statement; they are ``destinations``."""
 
 # Destination by destination, so that no backlog hides another one.
-_LEASE = f"""{_DESTINATIONS}, due AS (
+_LEASE = f"""{DESTINATIONS}, due AS (
     SELECT x.* FROM destinations d CROSS JOIN LATERAL (
         SELECT q.customer_id, q.message_id, q.number FROM delivery q
         WHERE q.destination = d.destination AND q.state = 0 AND q.next_attempt_at <= now()
@@ -224,7 +225,7 @@ ORDER BY q.next_attempt_at, q.message_id, q.number LIMIT %(limit)s"""
 
 # What one customer waits for. It is found by destination: an index of each customer's would be work
 # for every delivery. A domain that has been removed while mail waited is nobody's.
-_OWN = f"""{_DESTINATIONS}, own AS (
+_OWN = f"""{DESTINATIONS}, own AS (
     SELECT q.* FROM destinations t LEFT JOIN domain ON domain.name = t.destination
     CROSS JOIN LATERAL (
         SELECT * FROM delivery q WHERE q.destination = t.destination AND q.state = 0

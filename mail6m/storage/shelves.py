@@ -8,9 +8,19 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mail6m.model import Shelf
+from mail6m.storage.notices import CABINET_FULL
 from mail6m.storage.pool import Pool
 
-_SHED = "SELECT moved, room FROM shed(%s, %s)"
+# What moves is how a customer hears that the cabinet is full; once, until it has been much emptier.
+_SHED = f"""
+WITH done AS MATERIALIZED (
+    SELECT moved, room FROM shed(%(customer)s, %(most)s)
+), told AS (
+    INSERT INTO notice (customer_id, kind, subject)
+    SELECT customer_id, '{CABINET_FULL}', '' FROM done, customer
+    WHERE moved > 0 AND customer_id = %(customer)s ON CONFLICT DO NOTHING
+)
+SELECT moved, room FROM done"""
 
 # A customer's counters are some thousand rows, one day's after the other.
 _FULL = """
@@ -95,7 +105,7 @@ class Shelves:
 
         It ends where the cabinet holds what it may. One transaction, counters included.
         """
-        rows = await self._pool.query(_SHED, (customer, most))
+        rows = await self._pool.query(_SHED, {"customer": customer, "most": most})
         moved, room = rows[0]
         return Shed(moved, room if room is not None else 0)
 

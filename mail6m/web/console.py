@@ -27,6 +27,7 @@ from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters, Notices
 from mail6m.oversight.overview import Overview
+from mail6m.notices.subscriptions import subscriptions
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -89,6 +90,7 @@ from mail6m.web.operator.customers import CustomerPages, Files
 from mail6m.web.operator.discs import OperatorDiscPages
 from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.journal import JournalPages
+from mail6m.web.operator.notices import NoticePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.operator.queue import OperatorQueuePages
@@ -101,6 +103,7 @@ from mail6m.web.security import SecurityPages
 from mail6m.web.signin import SignInPages
 from mail6m.web.signup import SignUpPages
 from mail6m.web.start import StartPages
+from mail6m.web.unsubscribing import UnsubscribingPages
 from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
@@ -132,6 +135,8 @@ PAGES: tuple[type, ...] = (
     CustomerPages,
     JournalPages,
     OperatorAccountPages,
+    UnsubscribingPages,
+    NoticePages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -201,7 +206,8 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
     security = Security(signin, accounts, sessions, passwords, parts.keyring, parts.clock)
     renderer = Renderer(__version__)
-    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock)
+    wishes = subscriptions(parts.pool, parts.keyring)
+    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock, wishes)
     links = PasswordLinks(accounts, passwords, notices)
     guard = Guard(
         sessions,
@@ -320,6 +326,15 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         ),
         JournalPages(audit),
         OperatorAccountPages(accounts, links),
+            PlanChanges(plans, parts.clock),
+            renderer.words,
+            wishes,
+        ),
+        LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
+        ActivityPages(audit, parts.cabinet),
+        OverviewPages(),
+        UnsubscribingPages(wishes),
+        NoticePages(notices, parts.letters, audit),
     ]
     api = Api(
         tokens,

@@ -2,8 +2,8 @@
 
 Every request passes `Guard.greet`, and every page is reached through `Guard.serve`. There a request
 is given its session, what its route requires is checked (`mail6m.web.routes`), and a CSRF token is
-asked of whatever is not safe (RFC 9110, 9.2.1). The token is an HMAC over the session's own token,
-or over a visitor's cookie before there is one.
+asked of whatever is not safe (RFC 9110, 9.2.1), but for what a letter's link does by itself. The
+token is an HMAC over the session's own token, or over a visitor's cookie before there is one.
 """
 
 from __future__ import annotations
@@ -321,6 +321,8 @@ class Guard:
             request.setHeader("location", answer.url)
             return _body(request, 303, "text/plain; charset=utf-8", b"")
         if isinstance(answer, Plain):
+            if answer.policy:
+                request.setHeader("Content-Security-Policy", answer.policy)
             if answer.lasting and _is_kept(request, answer.body, answer.lasting):
                 return b""
             return _body(request, answer.status, answer.kind, answer.body)

@@ -62,5 +62,6 @@ OPERATORS_MENU = (
     Entry("/exploitation/clients", N_("Clients"), "accounts", 0),
     Entry("/exploitation/journal", N_("Journal"), "search", 0),
     Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2, administrators=True),
+    Entry("/exploitation/avis", N_("Avis par e-mail"), "notices", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,8 @@ from wtforms.validators import DataRequired, Length
 
 from mail6m.dialogue.address import AddressError, canonical
 from mail6m.model import Plan
+from mail6m.notices.catalogue import TOPICS
+from mail6m.notices.subscriptions import Subscriptions
 from mail6m.shelves.plans import PlanChanges
 from mail6m.storage.plans import DEDICATED, Plans, Subscription
 from mail6m.storage.preferences import Preferences, PreferencesTable
@@ -184,11 +186,13 @@ class PreferencesPages:
         plans: Plans,
         changes: PlanChanges,
         words: Mapping[str, Translate],
+        subscriptions: Subscriptions,
     ) -> None:
         self._preferences = preferences
         self._plans = plans
         self._changes = changes
         self._words = words
+        self._subscriptions = subscriptions
 
     @page("/preferences", viewed=True)
     async def show(self, visit: Visit) -> Answer:
@@ -196,7 +200,8 @@ class PreferencesPages:
         stored = await self._preferences.get(visit.customer)
         subscription = await self._plans.of(visit.customer)
         form = PreferencesForm(None, stored, subscription, visit._)
-        return self._page(form, stored, subscription)
+        unwanted = await self._subscriptions.unwanted(visit.customer, stored.email)
+        return self._page(form, stored, subscription, TOPICS.keys() - unwanted)
 
     @act("/preferences")
     async def save(self, visit: Visit) -> Answer:
@@ -204,10 +209,12 @@ class PreferencesPages:
         stored = await self._preferences.get(visit.customer)
         subscription = await self._plans.of(visit.customer)
         form = PreferencesForm(visit.form, stored, subscription, visit._)
+        topics = TOPICS.keys() & set(visit.form.getlist("avis"))
         if not form.validate():
-            return self._page(form, stored, subscription, status=400)
+            return self._page(form, stored, subscription, topics, status=400)
         wanted = form.wanted
         await self._preferences.save(visit.by, wanted)
+        await self._subscriptions.choose(visit.by, wanted.email, topics)
         if form.plan is not None:
             await self._changes.choose(visit.by, Plan(form.plan.data), wanted.time_zone)
         words = self._words.get(wanted.language, visit.words)
@@ -218,12 +225,15 @@ class PreferencesPages:
         form: PreferencesForm,
         stored: Preferences,
         subscription: Subscription,
+        wanted_topics: Set[str],
         status: int = 200,
     ) -> Answer:
         values = {
             "form": form,
             "subscription": subscription,
             "plans": PLANS,
+            "topics": TOPICS,
+            "wanted_topics": wanted_topics,
             "begins": self._changes.begins(stored.time_zone),
         }
         return Html("preferences.html", values, status)

@@ -46,12 +46,19 @@ _VERIFIED = {
 }
 
 
+_UNSUBSCRIBE = N_("Pour ne plus recevoir ces avis :")
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1f \x85\u2028\u2029]+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the order of what stands around them (UAX #9)."""
+
+
 class Renderer:
     """Makes pages, and letters."""
 
     def __init__(self, version: str) -> None:
         self.words = {language: translations(language) for language in LANGUAGES}
         self._environments = {language: self._environment(language) for language in LANGUAGES}
+        self._letters = {language: self._environment(language, one_line) for language in LANGUAGES}
         for environment in self._environments.values():
             environment.globals |= {"version": version, "ways": WAYS}
 
@@ -63,19 +70,27 @@ class Renderer:
     def letter(self, name: str, language: str, **values: Any) -> Letter:
         """A letter: its template's first line is the subject, and its paragraphs are the rest.
 
-        A paragraph that is a link alone is a button, for those who read HTML.
+        The paragraph that is its link alone is a button, for those who read HTML. Whatever a value
+        is, it is a part of one line.
         """
         known = language if language in self.words else LANGUAGES[0]
-        environment = self._environments[known]
-        text = environment.get_template(f"letters/{name}.txt").render(**values).strip()
-        subject, *paragraphs = re.split(r"\n{2,}", text)
-        frame = environment.get_template("letters/frame.html")
-        label = kind_of(name).button
-        button = self.words[known].gettext(label) if label else ""
-        html = frame.render(language=known, subject=subject, paragraphs=paragraphs, button=button)
-        return Letter(subject, "\n\n".join(paragraphs) + "\n", html)
+        said = self._letters[known].get_template(f"letters/{name}.txt").render(**values)
+        subject, *paragraphs = re.split(r"\n{2,}", said.strip())
+        label, words = kind_of(name).button, self.words[known]
+        unsubscribe = values.get("unsubscribe", "")
+        html = self._environments[known].get_template("letters/frame.html").render(
+            language=known,
+            subject=subject,
+            paragraphs=paragraphs,
+            link=values.get("link", ""),
+            button=words.gettext(label) if label else "",
+            unsubscribe=unsubscribe,
+        )  # fmt: skip
+        if unsubscribe:
+            paragraphs.append(f"{words.gettext(_UNSUBSCRIBE)}\n{unsubscribe}")
+        return Letter(subject, "\n\n".join(paragraphs) + "\n", html, known, unsubscribe)
 
-    def _environment(self, language: str) -> Environment:
+    def _environment(self, language: str, finalize: Any = None) -> Environment:
         environment = TranslatedEnvironment(
             self.words[language],
             loader=PackageLoader("mail6m.web"),
@@ -83,6 +98,7 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=finalize,
             auto_reload=False,
         )
         texts = _Texts(language, self.words[language])
@@ -91,6 +107,7 @@ class Renderer:
             "clock": texts.clock,
             "day": texts.day,
             "local_day": texts.local_day,
+            "local_moment": texts.local_moment,
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
@@ -111,6 +128,11 @@ def _menu(visit: Visit) -> list[list[Entry]]:
     if visit.viewing is not None:
         return _VIEWED_MENU
     return _OPERATORS_MENU if visit.operates else _MENU
+
+
+def one_line(value: object) -> str:
+    """A value as a letter may have it: it makes no line of its own, and rearranges none."""
+    return _UNSEEN.sub("", _BREAKS.sub(" ", str(value)))
 
 
 def sender(message: Message) -> str:
@@ -159,6 +181,12 @@ class _Texts:
     def age(self, span: timedelta) -> str:
         """How long something is, or has been: ``3 heures``."""
         return format_timedelta(span, threshold=1.5, locale=self._locale)
+
+    def local_moment(self, at: datetime, zone: str) -> str:
+        """The minute that it is somewhere, and by whose clock."""
+        there = zone_of(zone)
+        local = at.astimezone(there)
+        return f"{self.day(local.date())}, {local:%H:%M} ({there.key})"
 
     def size(self, octets: int) -> str:
         """Bytes, in decimal units."""

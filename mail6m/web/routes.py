@@ -1,7 +1,9 @@
 """How a page says what it answers to, and what it requires.
 
-A method of a group of pages is made a route by `page` (GET) or `act` (POST). There is no third way:
-what changes something is an `act`, and no act is reached without its CSRF token.
+A method of a group of pages is made a route by `page` (GET) or `act` (POST). What changes something
+is an `act`, and no act is reached without its CSRF token. The one exception is `one_click`: what a
+letter's link does for whoever has it. There the guard looks at no cookie, so that nobody is
+anybody, and another site can have a browser do nothing that it could not do itself.
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ class Route:
     """It is there, too, for an operator who sees the console as a customer does."""
     suspended: bool = False
     """An act that a suspended customer may do, too."""
+    one_click: bool = False
+    """It asks for nothing but what its address says (RFC 8058)."""
 
     @property
     def csrf(self) -> bool:
         """Whether a CSRF token must come with it."""
-        return self.method == "POST"
+        return self.method == "POST" and not self.one_click
 
 
 def page(rule: str, access: Access = Access.READER, *, viewed: bool = False) -> Callable[[F], F]:
@@ -75,12 +79,19 @@ def act(
     return _marked(rule, "POST", access, viewed=viewed, suspended=suspended)
 
 
-def _marked(
-    rule: str, method: str, access: Access, *, viewed: bool, suspended: bool = False
-) -> Callable[[F], F]:
+def one_click(rule: str) -> Callable[[F], F]:
+    """A method that does what a link in a letter was made for (RFC 8058, 3.2).
+
+    Its address must say all of it, and prove that we have said so: it is reached by machines of
+    mail providers, without session, cookie or token, and its visitor is never known.
+    """
+    return _marked(rule, "POST", Access.ANYBODY, one_click=True)
+
+
+def _marked(rule: str, method: str, access: Access, **more: bool) -> Callable[[F], F]:
     def mark(function: F) -> F:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        setattr(function, _MARK, Route(rule, method, access, summary, viewed, suspended))
+        setattr(function, _MARK, Route(rule, method, access, summary, **more))
         return function
 
     return mark

@@ -87,6 +87,8 @@ class Plain:
     status: int = 200
     lasting: int = 0
     """Seconds that everybody may keep it."""
+    policy: str = ""
+    """A Content-Security-Policy in the place of the pages'."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from mail6m.access.signin import totp_owner
 from mail6m.model import HOUSE, Judgement
+from mail6m.notices.catalogue import QUEUE
+from mail6m.notices.subscriptions import Subscriber, Subscriptions
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
@@ -85,7 +87,7 @@ class Stage:
     def operator(self, name: str = "exploitation", role: str = "operator") -> str:
         """One of those who run Mail6M, whose second factor is on; its address."""
         email = f"{name}@mail6m.test"
-        if self.sql("SELECT FROM account WHERE email = %s", (email,)):
+        if self.sql("SELECT 1 FROM account WHERE email = %s", (email,)):
             return email
         [[number]] = self.sql(
             "INSERT INTO account (customer_id, email, role, password_hash)"
@@ -97,6 +99,13 @@ class Stage:
         wrapped = keyring.wrap(totp_owner(HOUSE, number), self.secrets[email].encode())
         self.sql("UPDATE account SET totp_secret = %s WHERE account_id = %s", (wrapped, number))
         return email
+
+    def unsubscribing(self, address: str) -> str:
+        """The link of a letter about queues to somebody, within the console."""
+        [[customer]] = self.sql("SELECT customer_id FROM account WHERE email = %s", (address,))
+        keyring = Keyring(master_key(self.server.data / "keys" / "master.key"))
+        links = Subscriptions(None, keyring.secret("unsubscribing"))  # type: ignore[arg-type]
+        return links.path(Subscriber(customer, address, QUEUE))
 
     def post(self, letters: Iterable[Letter]) -> int:
         """Letters come in, in this order; how many."""

@@ -140,6 +140,16 @@ def sent(path: str, button: str, **fields: str) -> Reach:
     return reach
 
 
+def unsubscribing(button: str = "") -> Reach:
+    """By the link of a letter that one may do without, and its button."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        response = window.go(hall.stage.unsubscribing(hall.wary.email))
+        return window.send(button) if button else response
+
+    return reach
+
+
 def by_letter(**fields: str) -> Reach:
     """By the link of a letter about a lost password, and its form if it is filled in."""
 
@@ -320,6 +330,17 @@ SCENES = [
         sent("/securite/codes-de-secours", "Faire de nouveaux codes", current=PASSWORD),
     ),
     Scene("securite-desactiver", "/securite/desactiver", "careful", at("/securite/desactiver")),
+    # Avis par e-mail
+    Scene("desabonnement", "/desabonnement/<token>", "nobody", unsubscribing()),
+    Scene("desabonnement-en-anglais", "", "englishman", unsubscribing()),
+    Scene("desabonnement-fait", "", "nobody", unsubscribing("Ne plus recevoir")),
+    Scene("avis", "/exploitation/avis/<name>", "operator", at("/exploitation/avis/queue_stuck")),
+    Scene("avis-en-anglais", "", "operator english", at("/exploitation/avis/closing_done")),
+    Scene(
+        "avis-envoye", "", "operator",
+        sent("/exploitation/avis/disc_offer", "M'envoyer cet avis"),
+    ),
+    Scene("exploitation-avis-en-anglais", "", "operator english", at("/exploitation/avis")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -408,6 +429,7 @@ def test_every_page_is_shown() -> None:
     """No page of the console is without a scene, but what is none: what leads on, and a file."""
     shown = {scene.rule for scene in SCENES} - {""}
     files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
+    files.add("/exploitation/avis/<name>/html")  # tests/browser/test_notices.py looks at letters
     assert shown == set(PAGES) - {"/"} - files
 
 
