@@ -203,7 +203,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.ending,
             sessions,
         ),
-        JournalPages(audit),
+        JournalPages(audit, parts.in_thread),
         OperatorAccountPages(accounts, links),
     ]
     return guard, pages
