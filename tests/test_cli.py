@@ -384,6 +384,42 @@ def test_an_account_that_nobody_has(site: Site, verb: tuple[str, ...]) -> None:
     assert "nobody signs in" in site.refusal("account", *verb, "--email", f"{uuid4()}@x.test")
 
 
+def test_who_runs_mail6m(site: Site) -> None:
+    """The first one and others, their roles; what is done is noted; the last operator stays."""
+    ask(site.dsn, "DELETE FROM account WHERE customer_id = 0")
+    first, second = f"{uuid4()}@mail6m.test", f"{uuid4()}@mail6m.test"
+    words = ("operator", "add", "--email", first, "--password-stdin")
+    assert site.json(*words, stdin="tiroir-malle-armoire\n") == {"email": first, "role": "operator"}
+    assert _last_act(site, 0) == ("operator", "password changed", first)
+    site.json("operator", "add", "--email", second, "--role", "observer")
+    assert _last_act(site, 0) == ("operator", "account added", f"{second} (observer)")
+    rows = {row["email"]: row for row in site.json("operator", "list")}
+    assert rows[first] == {
+        "email": first, "role": "operator", "password": True, "second_factor": False
+    }  # fmt: skip
+    assert (rows[second]["role"], rows[second]["password"]) == ("observer", False)
+    for verb in (("remove",), ("role", "--role", "bookkeeper")):
+        refused = site.refusal("operator", verb[0], "--email", first, *verb[1:])
+        assert "the last operator" in refused
+    role = site.json("operator", "role", "--email", second, "--role", "operator")
+    assert role == {"email": second, "role": "operator"}
+    assert site.json("operator", "remove", "--email", first) == {"email": first}
+    assert [row["email"] for row in site.json("operator", "list")] == [second]
+
+
+def test_an_operator_who_cannot_be(site: Site) -> None:
+    """An address that signs in already, a weak password, a customer's account, or its role."""
+    number = site.customer(email=f"{uuid4()}@mondomaine.fr")
+    email = _account_of(site, number)[2]
+    assert "already signs in" in site.refusal("operator", "add", "--email", email)
+    words = ("operator", "add", "--email", "new@mail6m.test", "--password-stdin")
+    assert "12 characters" in site.refusal(*words, stdin="court\n")
+    assert ask(site.dsn, "SELECT 1 FROM account WHERE email = 'new@mail6m.test'") == []
+    for verb in (("remove",), ("role", "--role", "bookkeeper")):
+        assert "no operator" in site.refusal("operator", verb[0], "--email", email, *verb[1:])
+    site.misuse("operator", "add", "--email", "new@mail6m.test", "--role", "administrator")
+
+
 def _account_of(site: Site, customer: int) -> tuple[int, int, str]:
     sql = "SELECT customer_id, account_id, email FROM account WHERE customer_id = %s"
     [(number, account, email)] = ask(site.dsn, sql, customer)

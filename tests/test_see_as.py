@@ -129,7 +129,7 @@ def test_what_is_seen(
         assert "/securite" not in shown.text
     elif route.access in (Access.READER, Access.ADMINISTRATOR):
         assert shown.status == 404
-        assert seen.word not in re.sub("(?s)<form class=.viewing.*?</form>", "", shown.text)
+        assert seen.word not in re.sub("(?s)<aside class=.viewing.*?</aside>", "", shown.text)
     else:
         assert (shown.status, shown.location) == (303, "/meuble")
     for word in theirs.secrets:

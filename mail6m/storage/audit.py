@@ -20,6 +20,7 @@ SELECT count(*) FROM (SELECT 1 FROM audit WHERE customer_id = %s LIMIT %s) AS ne
 
 # Of everybody's acts, those are walked that what narrows most leaves, and so many at most: a filter
 # that nothing comes through costs no more than that, and the walk goes on from where it ended.
+# Where nothing else is asked for, all that are walked are found.
 _WALK = """
 WITH walked AS MATERIALIZED (
     SELECT customer_id, audit_id, at, account, client_address, act, object, by_house FROM audit
@@ -97,10 +98,19 @@ class Wanted:
     """The end of the period, not of it any more."""
 
     @property
+    def _given(self) -> list[str]:
+        given = {"customer": self.customer is not None, "account": self.account, "act": self.act}
+        return [name for name, is_given in given.items() if is_given]
+
+    @property
     def narrowed(self) -> str:
         """What it is looked for by: a customer's acts are fewer than an act's customers."""
-        given = {"customer": self.customer is not None, "account": self.account, "act": self.act}
-        return next((name for name, is_given in given.items() if is_given), "")
+        return next(iter(self._given), "")
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it asks for more than that."""
+        return len(self._given) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +193,7 @@ class Audit:
             "until": wanted.until,
             "before_at": before.at,
             "before_id": before.number,
-            "walk": most,
+            "walk": most if wanted.has_more else limit,
             "limit": limit,
         }
         rows = await self._pool.query(_WALKS[wanted.narrowed], parameters)

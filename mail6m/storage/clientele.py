@@ -21,12 +21,9 @@ def _folded(sql: str) -> str:
     return f"regexp_replace(normalize(lower({sql}), NFKD), '[\\u0300-\\u036f]', '', 'g')"
 
 
-def _has_part(sql: str) -> str:
-    return f"{_folded(sql)} LIKE wanted.part"
-
-
 _FROM = f"""
-FROM (SELECT '%%' || {_folded("%(part)s")} || '%%' AS part) AS wanted, customer c
+FROM (SELECT '%%' || {_folded("%(part)s")} || '%%' AS part,
+             '%%' || lower(%(part)s) || '%%' AS address) AS wanted, customer c
 JOIN preferences p USING (customer_id)
 LEFT JOIN contract k USING (customer_id)
 LEFT JOIN closing e USING (customer_id)
@@ -36,11 +33,12 @@ WHERE c.customer_id <> 0 AND (%(customer)s::integer IS NULL OR c.customer_id = %
       WHEN 'suspended' THEN k.suspended_at IS NOT NULL
       WHEN 'ending' THEN e.due_at IS NOT NULL OR k.ended_on IS NOT NULL
       ELSE true END
-  AND (wanted.part = '%%%%' OR {_has_part("c.company")} OR {_has_part("p.email")}
+  AND (wanted.part = '%%%%' OR {_folded("c.company")} LIKE wanted.part
+       OR lower(p.email) LIKE wanted.address
        OR EXISTS (SELECT FROM account a WHERE a.customer_id = c.customer_id
-                  AND {_has_part("a.email")})
+                  AND lower(a.email) LIKE wanted.address)
        OR EXISTS (SELECT FROM domain d WHERE d.customer_id = c.customer_id
-                  AND (d.name LIKE wanted.part OR d.name = %(a_label)s)))"""
+                  AND (d.name LIKE wanted.address OR d.name = %(a_label)s)))"""
 
 _COUNT = f"SELECT count(*) {_FROM}"
 

@@ -191,6 +191,8 @@ def _messages(entry: Entry) -> list[UUID]:
 
 def _object(entry: Entry, translate: Callable[[str], str]) -> str:
     """What an act was done to; the fields of the preferences by their labels."""
+    if entry.act in (Act.CONSOLE_SEEN, Act.CONSOLE_LEFT) and entry.object:
+        return translate(N_("Client %(number)s")) % {"number": entry.object}
     if entry.act != Act.PREFERENCES_CHANGED:
         return entry.object
     return ", ".join(translate(LABELS.get(name, name)) for name in entry.object.split(", "))

@@ -324,7 +324,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             parts.ending,
             sessions,
         ),
-        JournalPages(audit),
+        JournalPages(audit, parts.in_thread),
         OperatorAccountPages(accounts, links),
             PlanChanges(plans, parts.clock),
             renderer.words,

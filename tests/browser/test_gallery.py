@@ -59,6 +59,8 @@ class Hall:
     duchemin: Company
     wary: Company
     windows: dict[str, Window] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of customers, by their domains."""
 
     def ids(self, *subjects: str, of: Company | None = None) -> str:
         """A query that names messages, of Duchemin's if nobody else is named."""
@@ -179,6 +181,26 @@ def asked_to_remove(hall: Hall, window: Window) -> Response:
     """The question before an account is removed."""
     window.go("/comptes")
     return window.click("Supprimer lecteur@mondomaine.fr")
+
+
+def of_client(button: str) -> Reach:
+    """By a button on an operator's page of a customer."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        window.go(f"/exploitation/clients/{hall.numbers['cave.test']}")
+        return window.click(button)
+
+    return reach
+
+
+def of_account(button: str) -> Reach:
+    """By a button on the page of those who run Mail6M."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        window.go("/exploitation/comptes")
+        return window.click(button)
+
+    return reach
 
 
 SCENES = [
@@ -341,6 +363,63 @@ SCENES = [
         sent("/exploitation/avis/disc_offer", "M'envoyer cet avis"),
     ),
     Scene("exploitation-avis-en-anglais", "", "operator english", at("/exploitation/avis")),
+    # Exploitation
+    Scene("exploitation-clients", "/exploitation/clients", "operator", at("/exploitation/clients")),
+    Scene("exploitation-clients-aucun", "", "operator", at("/exploitation/clients?q=introuvable")),
+    Scene(
+        "exploitation-clients-en-anglais", "", "operator english",
+        at("/exploitation/clients?etat=active"),
+    ),
+    Scene(
+        "exploitation-client", "/exploitation/clients/<int:number>", "operator",
+        lambda hall, window: window.go(f"/exploitation/clients/{hall.numbers['cave.test']}"),
+    ),
+    Scene(
+        "exploitation-client-en-anglais", "", "operator english",
+        lambda hall, window: window.go(f"/exploitation/clients/{hall.numbers['prudent.test']}"),
+    ),
+    Scene("exploitation-client-suspendre", "", "operator", of_client("Suspendre")),
+    Scene(
+        "exploitation-client-resilier", "/exploitation/clients/<int:number>/resilier", "operator",
+        lambda hall, window: window.go(
+            f"/exploitation/clients/{hall.numbers['cave.test']}/resilier"
+        ),
+    ),
+    Scene(
+        "exploitation-client-resilier-faux", "", "operator",
+        lambda hall, window: sent(
+            f"/exploitation/clients/{hall.numbers['cave.test']}/resilier", "Résilier",
+            company="Autre",
+        )(hall, window),
+    ),
+    Scene("exploitation-voir", "", "onlooker", at("/meuble")),
+    Scene("exploitation-voir-domaine", "", "onlooker", at("/domaines/cave.test")),
+    Scene("exploitation-voir-refuse", "", "onlooker", at("/comptes")),
+    Scene("exploitation-journal", "/exploitation/journal", "operator", at("/exploitation/journal")),
+    Scene(
+        "exploitation-journal-rien", "", "operator english",
+        at("/exploitation/journal?compte=personne&jour=2026-01-01"),
+    ),
+    Scene("exploitation-journal-faux", "", "operator", at("/exploitation/journal?client=abc")),
+    Scene("exploitation-comptes", "/exploitation/comptes", "operator", at("/exploitation/comptes")),
+    Scene(
+        "exploitation-comptes-faux", "", "operator",
+        sent("/exploitation/comptes", "Ajouter", email="celine"),
+    ),
+    Scene(
+        "exploitation-comptes-supprimer", "", "operator",
+        of_account("Supprimer comptable@mail6m.test"),
+    ),
+    Scene(
+        "exploitation-comptes-second-facteur", "", "operator",
+        of_account("Réinitialiser le second facteur de comptable@mail6m.test"),
+    ),
+    Scene("exploitation-interdit", "", "bookkeeper", at("/exploitation/comptes")),
+    Scene("exploitation-securite", "", "operator", at("/securite")),
+    Scene("suspendu", "", "suspended", at("/meuble")),
+    Scene(
+        "suspendu-refuse", "", "suspended", sent("/liste-blanche", "Ajouter", entry="cargo.com")
+    ),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -349,13 +428,18 @@ SCENES = [
 ]  # fmt: skip
 """Pages that are reached by their address alone, and look the same to all, need no scene."""
 
+FILES = {
+    *("/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"),
+    "/exploitation/journal.csv",
+}
+"""What is no page."""
 _BY_DEFAULT = {Access.PUBLIC: "nobody"}
 _SHOWN = {scene.rule for scene in SCENES}
 SCENES += [
     Scene(rule.strip("/").replace("/", "-"), rule, _BY_DEFAULT.get(route.access, "operator" if
           route.access.of_house else "administrator"), at(rule))
     for rule, route in PAGES.items()
-    if rule not in _SHOWN and rule != "/" and "<" not in rule
+    if rule not in _SHOWN and rule not in FILES and rule != "/" and "<" not in rule
 ]  # fmt: skip
 
 
@@ -381,6 +465,11 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
         stage.judge(hall.wary, subject, judgement)
     stage.sql("UPDATE domain SET verify_recipients = true WHERE name = 'cave.test'", ())
     stage.sql("UPDATE domain SET verify_recipients = true WHERE name = 'panne.test'", ())
+    suspended = stage.company("Impaye", "impaye.test")
+    stage.sql(
+        "UPDATE contract SET suspended_at = now() WHERE customer_id = %s", (suspended.number,)
+    )
+    hall.numbers = {one.domain: one.number for one in (careful, waiting, hoarder, suspended)}
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -401,7 +490,12 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "waiting reader": open_window(stage.reader(waiting)),
             "operator": open_window(stage.operator()),
             "operator english": open_window(stage.operator(), locale="en-GB"),
+            "bookkeeper": open_window(stage.operator("comptable", "bookkeeper")),
+            "onlooker": open_window(stage.operator("spectateur")),
+            "suspended": open_window(suspended.email),
         }
+        hall.windows["onlooker"].go(f"/exploitation/clients/{hoarder.number}")
+        hall.windows["onlooker"].click("Voir sa console")
         for name in ("patient", "hoarder", "hoarder english"):
             hall.windows[name].page.add_init_script(_PATIENT)
         turn_on_second_factor(hall.windows["careful"])
@@ -431,6 +525,7 @@ def test_every_page_is_shown() -> None:
     files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
     files.add("/exploitation/avis/<name>/html")  # tests/browser/test_notices.py looks at letters
     assert shown == set(PAGES) - {"/"} - files
+    assert shown == set(PAGES) - {"/"} - FILES
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)

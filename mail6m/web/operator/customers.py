@@ -34,7 +34,8 @@ from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 
 PATH = "/exploitation/clients"
-ROWS = 50
+ROWS = 25
+"""Of each customer shown, what it holds is summed up over all its days: no more than that many."""
 VIEW_SECONDS = 1_800.0
 """How long an operator sees a customer's console, unless it is left before."""
 _MOST_NUMBER = 2**31 - 1
