@@ -171,6 +171,33 @@ def asked_to_remove(hall: Hall, window: Window) -> Response:
     return window.click("Supprimer lecteur@mondomaine.fr")
 
 
+def unfolded(hall: Hall, window: Window) -> Response:
+    """The overview, with the numbers behind its charts."""
+    response = window.go("/exploitation")
+    for summary in window.page.locator("summary").all():
+        summary.click()
+    return response
+
+
+def unreasoned(hall: Hall, window: Window) -> Response:
+    """A refusal of a request, without a reason."""
+    window.go("/exploitation/archiviste")
+    form = window.page.locator("form[action='/exploitation/archiviste/refuser']").first
+    with window.page.expect_navigation() as navigation:
+        form.locator("button:not([formaction])").click()
+    return navigation.value
+
+
+def first_day(hall: Hall, window: Window) -> Response:
+    """The overview before anything has been counted."""
+    hall.stage.sql(
+        "TRUNCATE measure, standing, queue_snapshot, queue_destination, server_report, mishap"
+    )
+    response = window.go("/exploitation")
+    hall.stage.oversight()
+    return response
+
+
 SCENES = [
     # Connexion
     Scene("connexion", "/connexion", "nobody", at("/connexion")),
@@ -320,6 +347,40 @@ SCENES = [
         sent("/securite/codes-de-secours", "Faire de nouveaux codes", current=PASSWORD),
     ),
     Scene("securite-desactiver", "/securite/desactiver", "careful", at("/securite/desactiver")),
+    # Operators
+    Scene("exploitation", "/exploitation", "operator", at("/exploitation")),
+    Scene("exploitation-nombres", "", "operator", unfolded),
+    Scene("exploitation-en-anglais", "", "operator english", at("/exploitation")),
+    Scene("exploitation-file", "/exploitation/file", "operator", at("/exploitation/file")),
+    Scene("exploitation-file-en-anglais", "", "operator english", at("/exploitation/file")),
+    Scene(
+        "exploitation-retenir-faux", "", "operator",
+        sent("/exploitation/file", "Retenir", destination="nulle.part.test"),
+    ),
+    Scene(
+        "exploitation-destination", "/exploitation/file/<destination>", "operator",
+        at("/exploitation/file/panne.test"),
+    ),
+    Scene(
+        "exploitation-annuler", "", "operator",
+        sent("/exploitation/file/panne.test", "Tout annuler"),
+    ),
+    Scene(
+        "exploitation-destination-retenue", "", "operator",
+        sent("/exploitation/file/panne.test", "Retenir"),
+    ),
+    Scene("exploitation-dvd", "/exploitation/dvd", "operator", at("/exploitation/dvd")),
+    Scene("exploitation-dvd-en-anglais", "", "operator english", at("/exploitation/dvd")),
+    Scene(
+        "exploitation-archiviste", "/exploitation/archiviste", "operator",
+        at("/exploitation/archiviste"),
+    ),
+    Scene("exploitation-archiviste-sans-raison", "", "operator", unreasoned),
+    Scene(
+        "exploitation-archiviste-en-anglais", "", "operator english",
+        at("/exploitation/archiviste"),
+    ),
+    Scene("exploitation-premier-jour", "", "operator", first_day),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -328,13 +389,19 @@ SCENES = [
 ]  # fmt: skip
 """Pages that are reached by their address alone, and look the same to all, need no scene."""
 
+FILES = {
+    "/partir/fichiers/<name>",
+    "/domaines/<name>/destinataires.csv",
+    "/exploitation/dvd/etiquettes",
+}
+"""What is no page, but is kept."""
 _BY_DEFAULT = {Access.PUBLIC: "nobody"}
 _SHOWN = {scene.rule for scene in SCENES}
 SCENES += [
     Scene(rule.strip("/").replace("/", "-"), rule, _BY_DEFAULT.get(route.access, "operator" if
           route.access.of_house else "administrator"), at(rule))
     for rule, route in PAGES.items()
-    if rule not in _SHOWN and rule != "/" and "<" not in rule
+    if rule not in _SHOWN and rule not in FILES and rule != "/" and "<" not in rule
 ]  # fmt: skip
 
 
@@ -355,6 +422,7 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.files(hoarder)
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
+    stage.oversight()
     stage.send(brochure(hall.wary.domain))
     for subject, judgement in JUDGED.items():
         stage.judge(hall.wary, subject, judgement)
@@ -407,8 +475,7 @@ def html_judge() -> Iterator[HtmlJudge]:
 def test_every_page_is_shown() -> None:
     """No page of the console is without a scene, but what is none: what leads on, and a file."""
     shown = {scene.rule for scene in SCENES} - {""}
-    files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
-    assert shown == set(PAGES) - {"/"} - files
+    assert shown == set(PAGES) - {"/"} - FILES
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
