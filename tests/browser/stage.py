@@ -85,7 +85,7 @@ class Stage:
     def operator(self, name: str = "exploitation", role: str = "operator") -> str:
         """One of those who run Mail6M, whose second factor is on; its address."""
         email = f"{name}@mail6m.test"
-        if self.sql("SELECT FROM account WHERE email = %s", (email,)):
+        if self.sql("SELECT 1 FROM account WHERE email = %s", (email,)):
             return email
         [[number]] = self.sql(
             "INSERT INTO account (customer_id, email, role, password_hash)"
@@ -191,7 +191,8 @@ class Stage:
             " ON CONFLICT DO NOTHING"
         )
         self.sql(
-            "INSERT INTO standing SELECT 1440, date_trunc('day', now(), 'UTC') - n * interval '1 day',"
+            "INSERT INTO standing SELECT 1440,"
+            " date_trunc('day', now(), 'UTC') - n * interval '1 day',"
             " now() - n * interval '1 day', m, m * 1600, 40, 9e10, 2e10"
             " FROM generate_series(1, 89) AS n,"
             " LATERAL (SELECT (9 - n / 12.0)::bigint AS m) ON CONFLICT DO NOTHING"
