@@ -348,6 +348,14 @@ def test_hold_and_release_by_buttons(house: House, at: Console, operator: Browse
     assert at.ask("SELECT FROM held_destination") == []
 
 
+def test_a_customer_sees_that_it_is_held(house: House, at: Console, operator: Browser) -> None:
+    """On the page of its own queue, in the place of a time that does not hold."""
+    operator.post("/exploitation/file/retenir", [("destination", house.domain)])
+    browser = at.browser()
+    browser.enter(at, house.admin)
+    assert browser.get("/file").text.count("retenu par Mail6M") == 5
+
+
 def test_holding_what_nobody_has(empty: Console, operator: Browser) -> None:
     """Says so beside the field, and keeps what was typed."""
     page = operator.post("/exploitation/file/retenir", [("destination", "nulle.part.test")])
