@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from mail6m.billing.invoice import Party
-from mail6m.billing.labels import PER_SHEET, Label, labels
+from mail6m.billing.labels import Label, labels
 from mail6m.shelves.disc.names import new_serial
 from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.errors import Refused
@@ -55,58 +55,31 @@ def disc(at: Console, house: House, state: str) -> str:
 # Labels
 
 
-def texts(pdf: bytes) -> str:
-    """What is written on the sheets."""
-    return pdf.decode("cp1252")
-
-
-def test_an_address_on_its_label() -> None:
-    """With its accents and brackets; who sends it, and which disc; no country at home."""
-    to = Party("Café (Lyon)", "2 rue de l'Œuvre", "69001", "Lyon", "FR", contact="Rémy Dupont")
-    sheet = texts(labels([Label(to, SENDER, "TCWGR3")]))
-    shown = re.findall(r"\((.*)\) Tj", sheet)
-    assert shown == [
-        "Mail6M SAS, 1 rue de la Paix, 59000 Lille",
-        r"Café \(Lyon\)",
-        "Rémy Dupont",
-        "2 rue de l'Œuvre",
-        "69001 Lyon",
-        "DVD TCWGR3",
-    ]
-    abroad = Party("Belga", "Rue 1", "1000", "Bruxelles", "Belgique")
-    assert "(BELGIQUE) Tj" in texts(labels([Label(abroad, SENDER, "BWTKKB")]))
-
-
-@pytest.mark.parametrize(
-    ("count", "start", "sheets"), [(1, 1, 1), (24, 1, 1), (24, 2, 2), (25, 1, 2), (1, 24, 1)]
-)
-def test_sheets(count: int, start: int, sheets: int) -> None:
-    """As many as are needed from the first free label on; every object is where its table says."""
-    pdf = labels([Label(SENDER, SENDER, "TCWGR3")] * count, start)
-    assert pdf.count(b"/Type/Page/") == sheets
-    assert pdf.count(b"(DVD TCWGR3)") == count
-    begin = int(re.findall(rb"startxref\n(\d+)", pdf)[0])
-    assert pdf[begin:].startswith(b"xref")
-    for number, offset in enumerate(re.findall(rb"(\d{10}) 00000 n", pdf), 1):
-        assert pdf[int(offset) :].startswith(b"%d 0 obj" % number)
-
-
-@pytest.mark.parametrize("start", [0, PER_SHEET + 1])
-def test_no_such_label(start: int) -> None:
-    """There are 24 on a sheet."""
-    with pytest.raises(ValueError, match="1 to 24"):
-        labels([Label(SENDER, SENDER, "TCWGR3")], start)
-
-
 def test_labels_of_some_discs(at: Console, house: House, operator: Browser) -> None:
-    """The addresses of their customers' preferences, as a PDF."""
+    """The addresses of their customers' preferences, from the label on that is said, as a PDF."""
+    at.ask(
+        "INSERT INTO seller VALUES ('2020-01-01', 'Mail6M SAS', '1 rue de la Paix', '59000',"
+        " 'Lille', 'FR', '', '', '', '', '', '', '', 30, '') ON CONFLICT DO NOTHING"
+    )
     serials = [disc(at, house, "written"), house.disc]
     query = [("serial", serial) for serial in serials] + [("premiere", "24")]
-    page = operator.get("/exploitation/dvd/etiquettes", query)
+    seen: list[Any] = []
+
+    def seen_by(wanted: Sequence[Label], start: int) -> bytes:
+        seen.append((wanted, start))
+        return labels(wanted, start)
+
+    with patch("mail6m.web.operator.discs.labels", seen_by):
+        page = operator.get("/exploitation/dvd/etiquettes", query)
     assert page.headers["content-type"] == "application/pdf"
-    assert page.body.count(b"/Type/Page/") == 2
-    for said in (house.company, f"rue-{house.word}", *serials):
-        assert said.encode("cp1252") in page.body
+    assert page.body.startswith(b"%PDF-")
+    [(wanted, start)] = seen
+    assert start == 24
+    assert [one.serial for one in wanted] == serials
+    assert {one.sender for one in wanted} == {SENDER}
+    assert wanted[0].to.name == house.company
+    assert wanted[0].to.city == f"ville-{house.word}"
+    assert wanted[0].to.contact == f"prenom-{house.word} nom-{house.word}"
     for wrong in ([], [("serial", "ZZZZZZ")]):
         assert operator.get("/exploitation/dvd/etiquettes", wrong).status == 404
 
