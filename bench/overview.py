@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from html import unescape
 from itertools import pairwise
@@ -29,14 +30,16 @@ from mail6m.seal import Keyring, master_key
 from mail6m.storage.backlog import BOUNDS
 from mail6m.storage.embedded import Embedded
 
-CUSTOMERS = 20
-EACH = 2_000
+CUSTOMERS = 1_000
+EACH = 20_000
 """Messages of each: 20,000,000, over a year."""
-QUEUED = 2_000
-DESTINATIONS = 1_500
+QUEUED = 100_000
+DESTINATIONS = 5_000
 DOWN = 200
 BATCH = 500
 """Messages of each customer that one statement adds."""
+WRITERS = 2
+"""Connections that fill the tables, each for its share of the customers."""
 TIMES = 50
 TARGET = 100
 """Milliseconds."""
@@ -47,7 +50,7 @@ SELECT nextval('customer_number'), 'Client ' || n, 'tiroir', 1000000000000, '\\x
 FROM generate_series(2, %(customers)s) AS n;
 INSERT INTO preferences (customer_id)
 SELECT customer_id FROM customer ON CONFLICT DO NOTHING;
-CREATE TEMPORARY TABLE filled AS
+CREATE TABLE filled AS
 SELECT customer_id, row_number() OVER (ORDER BY customer_id) AS place
 FROM customer WHERE customer_id <> 0;
 """
@@ -56,7 +59,8 @@ FROM customer WHERE customer_id <> 0;
 _FILL = """
 WITH new AS MATERIALIZED (
     SELECT c.customer_id, n, uuidv7(-age) AS id, now() - age AS received_at
-    FROM generate_series(%(first)s, %(last)s, -1) AS n CROSS JOIN filled c,
+    FROM generate_series(%(first)s, %(last)s, -1) AS n
+    JOIN filled c ON c.place %% %(writers)s = %(writer)s,
          LATERAL (SELECT n * interval '26 minutes' + c.place * interval '1 second' AS age)
     ORDER BY n DESC, c.place DESC
 ), deliveries AS (
@@ -160,15 +164,17 @@ def _fill(data: Path) -> tuple[str, tuple[int, ...]]:
         "down": DOWN,
     }
     try:
-        with closing(psycopg2.connect(embedded.start())) as connection:
+        dsn = embedded.start()
+        with closing(psycopg2.connect(dsn)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
                 cursor.execute("SET work_mem = '256MB'")
                 cursor.execute(_CUSTOMERS, constants)
-                _fill_tables(cursor, constants)
+                _fill_tables(cursor, dsn)
                 cursor.execute(_COUNT)
                 cursor.execute(_QUEUE, constants)
+                cursor.execute("DROP TABLE filled")
                 progress("  VACUUM ...")
                 cursor.execute("VACUUM (FREEZE, ANALYZE)")
                 token = _operator(cursor, data)
@@ -183,7 +189,21 @@ def _row(cursor: Any, sql: str) -> tuple[int, ...]:
     return tuple(map(int, row))
 
 
-def _fill_tables(cursor: Any, constants: dict[str, int]) -> None:
+def _write(dsn: str, writer: int) -> None:
+    """A writer's share of the messages and their deliveries, the oldest first."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("SET synchronous_commit = off; SET work_mem = '256MB'")
+        constants = {"writers": WRITERS, "writer": writer}
+        for first in range(EACH, 0, -BATCH):
+            last = first - BATCH + 1
+            cursor.execute(_FILL, constants | {"first": first, "last": last})
+            if writer == 0 and last % 2_000 == 1:
+                progress(f"  {CUSTOMERS * (EACH - last + 1)} messages")
+
+
+def _fill_tables(cursor: Any, dsn: str) -> None:
     """Messages and deliveries; their indexes are made when they are full."""
     cursor.execute(
         "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint"
@@ -192,11 +212,8 @@ def _fill_tables(cursor: Any, constants: dict[str, int]) -> None:
     keys = cursor.fetchall()
     for table, name, _ in keys:
         cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-    for first in range(EACH, 0, -BATCH):
-        last = first - BATCH + 1
-        cursor.execute(_FILL, constants | {"first": first, "last": last})
-        if first % 4_000 == 0:
-            progress(f"  {CUSTOMERS * (EACH - last + 1)} messages")
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(lambda writer: _write(dsn, writer), range(WRITERS)))
     for table, name, definition in keys:
         progress(f"  the primary key of {table} ...")
         cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")

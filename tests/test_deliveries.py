@@ -665,19 +665,22 @@ def test_what_a_customer_waits_for(queue: Queue) -> None:
 
 
 def test_what_is_under_way_and_what_is_down(queue: Queue) -> None:
-    """A delivery in a living server's hands, and one whose destination is down, are marked."""
+    """So are marked: in a living server's hands; its destination down; held by an operator."""
     server = queue.enlist()
+    [kept] = queue.add("retenu.test")
+    run(lambda: queue.deliveries.hold(by(queue.customer), "retenu.test"))
     [free] = queue.add(HERE)
     [held] = queue.add(HERE, server=server)
     [orphan] = queue.add(HERE, server=NOBODY)
     [down] = queue.add(THERE)
     queue.down(THERE)
-    marks = {row.delivery.message: row[-2:] for row in waiting(queue, queue.customer)}
+    marks = {row.delivery.message: row[-3:] for row in waiting(queue, queue.customer)}
     assert marks == {
-        free: (False, False),
-        held: (True, False),
-        orphan: (False, False),
-        down: (False, True),
+        kept: (False, False, True),
+        free: (False, False, False),
+        held: (True, False, False),
+        orphan: (False, False, False),
+        down: (False, True, False),
     }
 
 

@@ -243,7 +243,8 @@ SELECT q.customer_id, q.message_id, q.number, q.recipient, q.destination, q.stat
        q.queued_at, q.next_attempt_at, q.last_reply,
        m.sender, m.header_from, m.subject,
        EXISTS (SELECT 1 FROM server s WHERE s.server_id = q.server_id),
-       EXISTS (SELECT 1 FROM destination d WHERE d.destination = q.destination)
+       EXISTS (SELECT 1 FROM destination d WHERE d.destination = q.destination),
+       EXISTS (SELECT 1 FROM held_destination h WHERE h.destination = q.destination)
 FROM page q JOIN message m USING (customer_id, message_id)
 ORDER BY q.message_id, q.number"""
 
@@ -412,6 +413,8 @@ class Waiting(NamedTuple):
     """A server has it in hand."""
     down: bool
     """Its destination is down."""
+    held: bool
+    """Operators hold its destination."""
 
 
 class Once(NamedTuple):

@@ -190,6 +190,44 @@ class Stage:
                 {"customer": company.number, "serial": serial, "state": state, "there": there},
             )
 
+    def oversight(self) -> None:
+        """A day and three months of a busy server's, and what went wrong lately."""
+        self.sql(
+            "INSERT INTO measure SELECT 1, date_trunc('minute', now()) - n * interval '1 minute',"
+            " 'autre.mail6m.test:/srv/mail6m:0', day, 4096 * day, day / 30, day * 0.97, day / 12,"
+            " day / 300 FROM generate_series(0, 1500) AS n,"
+            " LATERAL (SELECT (420 + 380 * sin(n / 229.0) + 60 * sin(n / 7.0))::integer AS day)"
+            " ON CONFLICT DO NOTHING"
+        )
+        self.sql(
+            "INSERT INTO standing SELECT 1440,"
+            " date_trunc('day', now(), 'UTC') - n * interval '1 day',"
+            " now() - n * interval '1 day', m, m * 1600, 40, 9e10, 2e10"
+            " FROM generate_series(1, 89) AS n,"
+            " LATERAL (SELECT (9 - n / 12.0)::bigint AS m) ON CONFLICT DO NOTHING"
+        )
+        report = (
+            '[{"what": "data", "free": 4100000000, "size": 250000000000}]',
+            '[{"name": "mx.mail6m.test", "ends": "2026-01-09T12:00:00+00:00"}]',
+        )
+        self.sql(
+            "INSERT INTO server (name, lease_until)"
+            " VALUES ('autre.mail6m.test:/srv/mail6m:0', now() + interval '1 hour')"
+        )
+        self.sql(
+            "INSERT INTO server_report VALUES ('autre.mail6m.test:/srv/mail6m:0',"
+            " now() + interval '1 hour', '0.1.0', 'rspamd', %s, %s) ON CONFLICT DO NOTHING",
+            report,
+        )
+        self.sql(
+            "INSERT INTO mishap SELECT 'autre.mail6m.test:/srv/mail6m:0', said, level, said, times,"
+            " now(), now() - times * interval '7 minutes' FROM (VALUES"
+            " ('warn', 'panne.test cannot be reached, next try at 2026-11-28T10:20:00+00:00:"
+            " 451 4.4.1 Cannot connect to 127.0.0.1:9: Connection refused', 14),"
+            " ('error', 'an outcome was not recorded (OperationalError)', 1))"
+            " AS m (level, said, times) ON CONFLICT DO NOTHING"
+        )
+
     def files(self, company: Company) -> None:
         """Of all its mail: one that is ready, and one that somebody is at for a long time."""
         self.sql(

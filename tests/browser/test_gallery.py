@@ -201,6 +201,31 @@ def of_account(button: str) -> Reach:
         return window.click(button)
 
     return reach
+def unfolded(hall: Hall, window: Window) -> Response:
+    """The overview, with the numbers behind its charts."""
+    response = window.go("/exploitation")
+    for summary in window.page.locator("summary").all():
+        summary.click()
+    return response
+
+
+def unreasoned(hall: Hall, window: Window) -> Response:
+    """A refusal of a request, without a reason."""
+    window.go("/exploitation/archiviste")
+    form = window.page.locator("form[action='/exploitation/archiviste/refuser']").first
+    with window.page.expect_navigation() as navigation:
+        form.locator("button:not([formaction])").click()
+    return navigation.value
+
+
+def first_day(hall: Hall, window: Window) -> Response:
+    """The overview before anything has been counted."""
+    hall.stage.sql(
+        "TRUNCATE measure, standing, queue_snapshot, queue_destination, server_report, mishap"
+    )
+    response = window.go("/exploitation")
+    hall.stage.oversight()
+    return response
 
 
 SCENES = [
@@ -420,6 +445,40 @@ SCENES = [
     Scene(
         "suspendu-refuse", "", "suspended", sent("/liste-blanche", "Ajouter", entry="cargo.com")
     ),
+    # Operators
+    Scene("exploitation", "/exploitation", "operator", at("/exploitation")),
+    Scene("exploitation-nombres", "", "operator", unfolded),
+    Scene("exploitation-en-anglais", "", "operator english", at("/exploitation")),
+    Scene("exploitation-file", "/exploitation/file", "operator", at("/exploitation/file")),
+    Scene("exploitation-file-en-anglais", "", "operator english", at("/exploitation/file")),
+    Scene(
+        "exploitation-retenir-faux", "", "operator",
+        sent("/exploitation/file", "Retenir", destination="nulle.part.test"),
+    ),
+    Scene(
+        "exploitation-destination", "/exploitation/file/<destination>", "operator",
+        at("/exploitation/file/panne.test"),
+    ),
+    Scene(
+        "exploitation-annuler", "", "operator",
+        sent("/exploitation/file/panne.test", "Tout annuler"),
+    ),
+    Scene(
+        "exploitation-destination-retenue", "", "operator",
+        sent("/exploitation/file/panne.test", "Retenir"),
+    ),
+    Scene("exploitation-dvd", "/exploitation/dvd", "operator", at("/exploitation/dvd")),
+    Scene("exploitation-dvd-en-anglais", "", "operator english", at("/exploitation/dvd")),
+    Scene(
+        "exploitation-archiviste", "/exploitation/archiviste", "operator",
+        at("/exploitation/archiviste"),
+    ),
+    Scene("exploitation-archiviste-sans-raison", "", "operator", unreasoned),
+    Scene(
+        "exploitation-archiviste-en-anglais", "", "operator english",
+        at("/exploitation/archiviste"),
+    ),
+    Scene("exploitation-premier-jour", "", "operator", first_day),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -433,6 +492,11 @@ FILES = {
     "/exploitation/journal.csv",
 }
 """What is no page."""
+    "/partir/fichiers/<name>",
+    "/domaines/<name>/destinataires.csv",
+    "/exploitation/dvd/etiquettes",
+}
+"""What is no page, but is kept."""
 _BY_DEFAULT = {Access.PUBLIC: "nobody"}
 _SHOWN = {scene.rule for scene in SCENES}
 SCENES += [
@@ -460,6 +524,7 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.files(hoarder)
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
+    stage.oversight()
     stage.send(brochure(hall.wary.domain))
     for subject, judgement in JUDGED.items():
         stage.judge(hall.wary, subject, judgement)

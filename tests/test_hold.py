@@ -1,0 +1,275 @@
+"""Destinations that operators hold: nothing of them goes out, and nothing of them is lost."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+
+from mail6m.delivery.giving_up import GivingUp
+from mail6m.model import HOUSE
+from mail6m.storage.archive import Archive
+from mail6m.storage.audit import Audit, By
+from mail6m.storage.deliveries import CHANNEL, Deliveries, Due
+from mail6m.storage.errors import Refused
+from mail6m.storage.servers import Servers
+from tests.harness import LOOPBACK, Server, new_place
+from tests.reactor_thread import run
+from tests.scripted_peer import Peer
+from tests.stored import ask, new_customer, new_message, new_pool
+
+OPERATOR = By(HOUSE, "exploitation@mail6m.test", "192.0.2.8")
+HELD, OTHER = "retenu.test", "libre.test"
+PATIENCE = 30.0
+
+
+class Table:
+    """The queue's tables, and messages for them."""
+
+    def __init__(self, dsn: str, pool: Any) -> None:
+        self.dsn = dsn
+        self.pool = pool
+        self.deliveries = Deliveries(pool)
+        self.servers = Servers(pool)
+        self.customer = new_customer()
+        self.told: list[tuple[UUID, list[str]]] = []
+
+    def add(self, destination: str, count: int = 1, recipients: int = 1) -> list[UUID]:
+        """Messages that are due now."""
+        messages = [
+            new_message(
+                self.customer,
+                destination=destination,
+                recipients=[f"marie{n}@{destination}" for n in range(recipients)],
+            )
+            for _ in range(count)
+        ]
+        run(lambda: Archive(self.pool, self.dsn, 20.0).store(messages, 0))
+        return [one.id for one in messages]
+
+    def lease(self) -> set[str]:
+        """The destinations of all that a server gets in hand."""
+        server = run(lambda: self.servers.enlist(str(uuid4())))
+        due = run(lambda: self.deliveries.lease(server, without=[], each=100, limit=1_000))
+        due += run(lambda: self.deliveries.lease_probes(server))
+        due += run(
+            lambda: self.deliveries.lease_late(server, lifetime=9e5, warn_after=3_600, limit=99)
+        )
+        run(lambda: self.servers.resign(server))
+        return {one.destination for one in due}
+
+    def hold(self, destination: str) -> int:
+        """An operator holds it."""
+        return run(lambda: self.deliveries.hold(OPERATOR, destination))
+
+    def let_go(self, destination: str) -> int:
+        """An operator lets it go."""
+        return run(lambda: self.deliveries.let_go(OPERATOR, destination))
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """One statement."""
+        return ask(self.dsn, statement, *values)
+
+    async def report(self, consignment: Any, action: str, items: Any) -> None:
+        """Senders are told (as `mail6m.delivery.reports.Report`)."""
+        assert action == "failed"
+        recipients = [item.recipient.address for item, _ in items]
+        self.told.append((consignment.message, recipients))
+
+
+@pytest.fixture
+def table(dsn: str) -> Iterator[Table]:
+    """An empty queue."""
+    ask(dsn, "TRUNCATE delivery, destination, held_destination, audit, domain CASCADE")
+    with new_pool(dsn, size=3) as pool:
+        yield Table(dsn, pool)
+
+
+def test_nothing_of_it_is_leased(table: Table) -> None:
+    """Not what is due, not as a probe, not since it is late; what goes elsewhere is."""
+    table.add(HELD, 3)
+    table.add(OTHER)
+    assert table.hold(HELD) == 1
+    assert table.lease() == {OTHER}
+    table.sql("UPDATE delivery SET queued_at = now() - interval '9 days' WHERE state = 0")
+    table.sql("INSERT INTO destination VALUES (%s, 1, now(), now(), '451')", HELD)
+    assert table.lease() == {OTHER}
+    assert table.let_go(HELD) == 1
+    assert table.lease() == {HELD, OTHER}
+
+
+def test_time_stands_still_for_it(table: Table) -> None:
+    """Held for nine days, it is no older than it was; what came meanwhile has just come."""
+    old, new = table.add(HELD)[0], table.add(HELD)[0]
+    now = datetime.now(UTC)
+    table.hold(HELD)
+    table.sql("UPDATE held_destination SET held_at = now() - interval '9 days'")
+    aged = "UPDATE delivery SET queued_at = now() - %s * interval '1 day' WHERE message_id = %s"
+    table.sql(aged, 10, str(old))
+    table.sql(aged, 3, str(new))
+    table.let_go(HELD)
+    rows = table.sql("SELECT message_id::text, queued_at FROM delivery")
+    ages = {id_: now - at for id_, at in rows}
+    assert abs(ages[str(old)] - timedelta(days=1)) < timedelta(minutes=5)
+    assert abs(ages[str(new)]) < timedelta(minutes=5)
+
+
+def test_held_by_the_name_of_a_host(table: Table) -> None:
+    """All domains that a machine takes mail for, and none other; once is enough."""
+    table.sql("INSERT INTO customer VALUES (%s, 'D', 'malle', 1, '\\x00')", table.customer)
+    add = "INSERT INTO domain (customer_id, name, hosts) VALUES (%s, %s, %s)"
+    for name, host in (
+        ("a.test", "mx.a.test:26"),
+        ("b.test", "mx.a.test"),
+        ("c.test", "mx.c.test"),
+    ):
+        table.sql(add, table.customer, name, [host])
+    assert table.hold("MX.a.test") == 2
+    assert table.hold("mx.a.test") == 0
+    held = run(table.deliveries.held)
+    assert [(one.destination, one.held_by) for one in held] == [
+        ("a.test", OPERATOR.account),
+        ("b.test", OPERATOR.account),
+    ]
+    assert table.let_go("a.test") == 1
+    assert [one.destination for one in run(table.deliveries.held)] == ["b.test"]
+
+
+def test_what_nobody_has(table: Table) -> None:
+    """`Refused`, and nothing is held."""
+    with pytest.raises(Refused, match="nothing waits for"):
+        table.hold("nulle.part.test")
+    assert run(table.deliveries.held) == []
+
+
+def test_who_has_held_it(table: Table) -> None:
+    """Stands in the audit of the house; and the servers are told."""
+    table.add("mx:example.org")
+    assert notified(table, lambda: table.hold("mx:example.org")) == [CHANNEL]
+    assert notified(table, lambda: table.let_go("mx:example.org")) == [CHANNEL]
+    assert table.sql("SELECT customer_id, account, act, object FROM audit ORDER BY audit_id") == [
+        (HOUSE, OPERATOR.account, "destination held", "mx:example.org"),
+        (HOUSE, OPERATOR.account, "destination let go", "mx:example.org"),
+    ]
+
+
+def notified(table: Table, act: Callable[[], Any]) -> list[str]:
+    """The channels that are told when this is done."""
+    with closing(psycopg2.connect(table.dsn)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(f"LISTEN {CHANNEL}")
+        act()
+        cursor.execute("SELECT 1")
+        return [notify.channel for notify in connection.notifies]
+
+
+def test_all_of_it_is_given_up(table: Table) -> None:
+    """Held or not: each sender is told once of all recipients; others wait on; the audit knows."""
+    messages = table.add(HELD, 3, recipients=2)
+    table.add(OTHER)
+    table.hold(HELD)
+    giving_up = GivingUp(table.deliveries, table.servers, Audit(table.pool), table.report)
+    assert run(lambda: giving_up.all_to(OPERATOR, HELD)) == 6
+    both = [f"marie0@{HELD}", f"marie1@{HELD}"]
+    assert sorted(table.told) == sorted((id_, both) for id_ in messages)
+    states = "SELECT destination, state, count(*) FROM delivery GROUP BY 1, 2 ORDER BY 1"
+    assert table.sql(states) == [(OTHER, 0, 1), (HELD, 4, 6)]
+    [(_, act, object_)] = table.sql(
+        "SELECT audit_id, act, object FROM audit WHERE act = 'deliveries cancelled'"
+    )
+    assert (act, object_) == ("deliveries cancelled", f"{HELD}: 6")
+    assert run(table.servers.bury) == 0, "it has given back what it had in hand"
+
+
+def test_what_is_under_way_is_not_given_up(table: Table) -> None:
+    """Another server has it in hand: it is not taken from it."""
+    [message] = table.add(HELD)
+    server = run(lambda: table.servers.enlist(str(uuid4())))
+    due: list[Due] = run(lambda: table.deliveries.lease(server, without=[], each=9, limit=9))
+    assert [one.message for one in due] == [message]
+    giving_up = GivingUp(table.deliveries, table.servers, Audit(table.pool), table.report)
+    assert run(lambda: giving_up.all_to(OPERATOR, HELD)) == 0
+    with pytest.raises(Refused, match="under way"):
+        run(lambda: giving_up.one(OPERATOR, (table.customer, message, 0)))
+    assert table.told == []
+
+
+# Two servers
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    """The machine that all mail goes on to."""
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def pair(peer: Peer) -> Iterator[tuple[Server, Server]]:
+    """Two processes on one database."""
+    with new_place() as place, ExitStack() as stack:
+        first, second = (stack.enter_context(Server(place)) for _ in range(2))
+        customer = first.add_customer("Duchemin", "georges@duchemin.fr")
+        for name in (HELD, OTHER):
+            first.add_domain(name, customer, peer.port)
+        yield first, second
+
+
+def send(server: Server, subject: str, *domains: str) -> None:
+    """A message to somebody at each of these domains."""
+    with smtplib.SMTP(LOOPBACK, server.smtp_port, timeout=PATIENCE) as client:
+        for domain in domains:
+            client.sendmail("anne@example.org", [f"marie@{domain}"], f"Subject: {subject}\r\n\r\n")
+
+
+def arrived(peer: Peer, domain: str) -> int:
+    """How much the machine has got for somebody there."""
+    return sum(f"marie@{domain}" in mail.recipients for mail in peer.mails)
+
+
+def test_no_process_sends_what_is_held(peer: Peer, pair: tuple[Server, Server]) -> None:
+    """What comes to either server for it waits, other mail goes on; released, all of it goes."""
+    first, second = pair
+    send(first, "avant", HELD)
+    assert peer.wait_for(lambda peer: arrived(peer, HELD) == 1, PATIENCE)
+    assert first.command("queue", "hold", "--destination", HELD) == {"count": 1}
+    for server in pair:
+        send(server, "retenu", HELD, OTHER)
+    assert peer.wait_for(lambda peer: arrived(peer, OTHER) == 2, PATIENCE)
+    for _ in range(2):  # both look at what is due, when they are told to, and then there is more
+        assert first.command("queue", "retry", "--destination", HELD)["count"] == 2
+        send(second, "encore", OTHER)
+    assert peer.wait_for(lambda peer: arrived(peer, OTHER) == 4, PATIENCE)
+    assert arrived(peer, HELD) == 1
+    assert [one["attempts"] for one in first.queue()] == [0, 0]
+    assert second.command("queue", "release", "--destination", HELD) == {"count": 1}
+    assert peer.wait_for(lambda peer: arrived(peer, HELD) == 3, PATIENCE)
+    first.wait_until_relayed(PATIENCE)
+
+
+def test_what_waits_for_a_machine_that_is_down(peer: Peer, pair: tuple[Server, Server]) -> None:
+    """Held while it is down, it is not even probed; released, it is, at once."""
+    first, _ = pair
+    first.sql("UPDATE domain SET hosts = '{127.0.0.1:9}' WHERE name = %s", HELD)
+    send(first, "en panne", HELD)
+    while first.command("status")["queue"]["destinations_down"] != [HELD]:
+        pass
+    first.command("queue", "hold", "--destination", HELD)
+    first.sql("UPDATE domain SET hosts = %s WHERE name = %s", [f"{LOOPBACK}:{peer.port}"], HELD)
+    before = arrived(peer, HELD)
+    first.sql("UPDATE destination SET next_probe_at = now()")
+    send(first, "ailleurs", OTHER)
+    there = arrived(peer, OTHER)
+    first.command("queue", "retry", "--destination", HELD)
+    send(first, "ailleurs", OTHER)
+    assert peer.wait_for(lambda peer: arrived(peer, OTHER) > there, PATIENCE)
+    assert arrived(peer, HELD) == before
+    first.command("queue", "release", "--destination", HELD)
+    assert peer.wait_for(lambda peer: arrived(peer, HELD) == before + 1, PATIENCE)
