@@ -121,6 +121,8 @@ class Console:
     pupil: Pupil
     database: Any
     """A connection of the test's own."""
+    pages: Sequence[object] = ()
+    """The groups of pages that there are."""
 
     def ask(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement."""
@@ -203,7 +205,7 @@ def listening(
         }
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
-        async def listen() -> tuple[Guard, Web, Any]:
+        async def listen() -> tuple[Guard, list[object], Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
                 guard, pages = console(parts)
             policies = Policies(Clock(), domains, available["mx_names"])
@@ -215,9 +217,9 @@ def listening(
                 guard,
                 [*pages, *more_pages],
             )
-            return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
+            return guard, pages, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
-        guard, web, port = run(listen)
+        guard, pages, web, port = run(listen)
         database = None
         if dsn != NOWHERE:
             database = psycopg2.connect(dsn)
@@ -234,6 +236,7 @@ def listening(
                 letterbox,
                 pupil,
                 database,
+                pages,
             )
         finally:
             if database is not None:

@@ -441,7 +441,8 @@ def check_headers(shown: Page, what: str, *, secure: bool = False) -> None:
     if kept.startswith("public"):  # the same for everybody: then nobody is known by it
         assert not shown.cookies, what
         assert {"etag", "vary"} <= shown.headers.keys(), what
-        assert what.startswith("GET ") and b'name="csrf"' not in shown.body, what
+        assert what.startswith("GET "), what
+        assert b'name="csrf"' not in shown.body, what
     elif not what.startswith("/static"):
         assert kept == "no-store", what
 
