@@ -22,6 +22,7 @@ from mail6m.storage.judgements import encode
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
 from tests.scripted_peer import Mail, Peer
+from tests.zone import Zone
 
 PASSWORD = "tiroir-malle-armoire"
 PATIENCE = 30.0
@@ -44,6 +45,8 @@ class Stage:
 
     server: Server
     peer: Peer
+    zone: Zone
+    """All that there is of the DNS."""
     dsn: str
     cookies: dict[str, Any] = field(default_factory=dict)
     """The state of a browser in which somebody has signed in, by address."""
@@ -85,7 +88,7 @@ class Stage:
     def operator(self, name: str = "exploitation", role: str = "operator") -> str:
         """One of those who run Mail6M, whose second factor is on; its address."""
         email = f"{name}@mail6m.test"
-        if self.sql("SELECT FROM account WHERE email = %s", (email,)):
+        if self.sql("SELECT 1 FROM account WHERE email = %s", (email,)):
             return email
         [[number]] = self.sql(
             "INSERT INTO account (customer_id, email, role, password_hash)"
