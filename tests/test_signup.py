@@ -450,7 +450,7 @@ def test_an_operator_refuses(choosy: Console) -> None:
     choosy.ask("UPDATE signup SET confirmed_at = now() WHERE signup_id = %s", number)
     page = operator.post(f"{WAITING}/{number}/refuser", [("reason", " ")])
     assert page.status == 400
-    assert "Dites pourquoi" in page.text
+    assert "Dites pourquoi vous refusez." in page.text
     reason = [("reason", "Société\ninconnue")]
     assert operator.post(f"{WAITING}/{number}/refuser", reason).location == WAITING
     assert "Le motif : Société inconnue" in letters(choosy, email)[-1]

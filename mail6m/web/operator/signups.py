@@ -16,7 +16,7 @@ class RefusalForm(Form):
     """Why somebody may not become a customer."""
 
     reason = Line(
-        N_("Motif"), [DataRequired(N_("Dites pourquoi : le motif est envoyé.")), at_most(500)]
+        N_("Motif"), [DataRequired(N_("Dites pourquoi vous refusez.")), at_most(500)]
     )
 
 
