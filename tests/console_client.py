@@ -580,7 +580,7 @@ def new_house(at: Console) -> House:
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
-            f"inscrit-{word}", disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 
