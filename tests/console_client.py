@@ -169,6 +169,8 @@ class Console:
     pupil: Pupil
     database: Any
     """A connection of the test's own."""
+    pages: Sequence[object] = ()
+    """The groups of pages that there are."""
 
     def ask(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement."""
@@ -268,7 +270,7 @@ def listening(
         available["disc_writing"] = DiscWriting(available["disc_life"])
         parts = Parts(**{one.name: available[one.name] for one in fields(Parts)})
 
-        async def listen() -> tuple[Guard, Web, Any]:
+        async def listen() -> tuple[Guard, list[object], Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
                 guard, pages, api = console(parts)
             policies = Policies(Clock(), domains, available["mx_names"])
@@ -282,9 +284,9 @@ def listening(
                 api,
                 available["checkout"].notified,
             )
-            return guard, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
+            return guard, pages, web, reactor.listenTCP(0, web.site(), interface="127.0.0.1")
 
-        guard, web, port = run(listen)
+        guard, pages, web, port = run(listen)
         database = None
         if dsn != NOWHERE:
             database = psycopg2.connect(dsn)
@@ -301,6 +303,7 @@ def listening(
                 letterbox,
                 pupil,
                 database,
+                pages,
             )
         finally:
             if database is not None:
@@ -706,6 +709,9 @@ def new_house(at: Console) -> House:
             f"0@{word}.example", disc, f"cheque-{word}", f"payeur-{word}", order, entry, key,
             f"cle-{word}", invoice, f"inscrit-{word}", f"demande-{word}", f"raison-{word}",
             f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
+            recipient,
+            f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
+            disc, f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
         ],
     )  # fmt: skip
 

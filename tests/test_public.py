@@ -187,11 +187,11 @@ def test_prices_are_todays(dsn: str, at: Console) -> None:
         page = words(console.browser().get("/tarifs"))
         assert "Tiroir 2 Gigaoctets d'e-mails compressés 40 € TTC/mois" in page
         assert "Armoire 10 Gigaoctets d'e-mails compressés 100 € TTC/mois" in page
-    rows = [("today", 4250, 0), ("tomorrow", 9900, 3)]
+    rows = [(0, 4250, 0), (1, 9900, 3)]
     for day, tiroir, free in rows:
         at.ask(
-            "INSERT INTO tariff SELECT %s::date, %s, malle, armoire, 1600, vat, %s FROM tariff"
-            " WHERE since = '2005-01-01'",
+            "INSERT INTO tariff SELECT (now() AT TIME ZONE 'Europe/Paris')::date + %s, %s, malle,"
+            " armoire, 1600, vat, %s FROM tariff WHERE since = '2005-01-01'",
             day, tiroir, free,
         )  # fmt: skip
     try:

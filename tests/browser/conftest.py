@@ -17,6 +17,7 @@ from tests.browser.letters import DOMAIN, Letter, awkward, brochure, ordinary
 from tests.browser.stage import Company, Open, Stage, windows
 from tests.harness import LOOPBACK, Say, Server, new_place, require
 from tests.scripted_peer import Peer
+from tests.zone import Zone
 
 _QUIET = (
     "--no-sandbox",  # which root cannot have
@@ -36,11 +37,13 @@ def stage() -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(Peer())
         place = stack.enter_context(new_place())
+        zone = stack.enter_context(Zone())
         options = ("--mx", "mx1.mail6m.com", "--smarthost", f"{LOOPBACK}:{peer.port}")
+        options += ("--dns", str(zone.host))
         server = stack.enter_context(Server(place, *options))
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Stage(server, peer, database.start())
+        yield Stage(server, peer, zone, database.start())
 
 
 @pytest.fixture(scope="package")

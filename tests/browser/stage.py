@@ -24,6 +24,7 @@ from mail6m.storage.judgements import encode
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
 from tests.scripted_peer import Mail, Peer
+from tests.zone import Zone
 
 PASSWORD = "tiroir-malle-armoire"
 PATIENCE = 30.0
@@ -46,6 +47,8 @@ class Stage:
 
     server: Server
     peer: Peer
+    zone: Zone
+    """All that there is of the DNS."""
     dsn: str
     cookies: dict[str, Any] = field(default_factory=dict)
     """The state of a browser in which somebody has signed in, by address."""

@@ -169,6 +169,41 @@ def by_letter(**fields: str) -> Reach:
     return reach
 
 
+def by_signup(**fields: str) -> Reach:
+    """By the link of a letter to somebody who signs up, and its form if it is filled in."""
+
+    def reach(hall: Hall, window: Window) -> Response:
+        response = window.go(f"/inscription/confirmer?jeton={signed_up(hall)}")
+        return window.send("Confirmer", **fields) if fields else response
+
+    return reach
+
+
+def signed_up(hall: Hall, company: str = "Duchemin", *, confirmed: bool = False) -> str:
+    """Somebody has signed up; the letter's token."""
+    token = secrets.token_urlsafe()
+    hall.stage.sql(
+        "INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,"
+        " password_hash, client_address, expires_at, confirmed_at)"
+        " VALUES (%s, %s, %s, 'Alphan', 'Georges', 'malle', 'fr', 'none', '192.0.2.44',"
+        " now() + interval '1 day', CASE WHEN %s THEN now() END)",
+        (
+            hashlib.sha256(token.encode()).digest(),
+            f"georges@{company.split()[0].lower()}.example",
+            company,
+            confirmed,
+        ),
+    )
+    return token
+
+
+def all_done(hall: Hall, window: Window) -> Response:
+    """The guided start of somebody whose MX records lead to us, and whose machine was tried."""
+    hall.stage.zone.add({"mondomaine.fr MX": "10 mx1.mail6m.com."})
+    window.go("/demarrage?domaine=mondomaine.fr")
+    return window.click("Tester")
+
+
 def forged(hall: Hall, window: Window) -> Response:
     """By a form whose token is another visitor's."""
     window.go("/connexion")
@@ -479,6 +514,44 @@ SCENES = [
         at("/exploitation/archiviste"),
     ),
     Scene("exploitation-premier-jour", "", "operator", first_day),
+    # Public pages, inscription
+    Scene("accueil", "/", "nobody", at("/")),
+    Scene("accueil-en-anglais", "", "englishman", at("/")),
+    Scene("pourquoi-en-anglais", "", "nobody", at("/pourquoi?langue=en")),
+    Scene("fonctionnement-en-anglais", "", "englishman", at("/fonctionnement")),
+    Scene("avantages-en-anglais", "", "englishman", at("/avantages")),
+    Scene("tarifs-en-anglais", "", "englishman", at("/tarifs")),
+    Scene("mise-en-place-en-anglais", "", "englishman", at("/mise-en-place")),
+    Scene("inscription-en-anglais", "", "englishman", at("/inscription?meuble=armoire")),
+    Scene(
+        "inscription-fausse", "", "nobody",
+        sent("/inscription", "S'inscrire", company="", email="georges", password="court"),
+    ),
+    Scene("inscription-confirmer", "/inscription/confirmer", "nobody", by_signup()),
+    Scene("inscription-confirmer-faux", "", "nobody", by_signup(password="armoire")),
+    Scene("inscription-perimee", "", "nobody", at("/inscription/confirmer?jeton=perime")),
+    Scene(
+        "exploitation-inscriptions-sans-motif", "", "operator",
+        sent("/exploitation/inscriptions", "Refuser Cargo", reason=""),
+    ),
+    Scene(
+        "exploitation-inscriptions-en-anglais", "", "operator english",
+        at("/exploitation/inscriptions"),
+    ),
+    # Démarrer
+    Scene("demarrage", "/demarrage", "newcomer", at("/demarrage")),
+    Scene(
+        "demarrage-faux", "", "newcomer",
+        sent("/demarrage", "Déclarer", name="pas un domaine", hosts="ni une machine !"),
+    ),
+    Scene(
+        "demarrage-a-prouver", "", "newcomer",
+        sent("/demarrage", "Déclarer", name="debut-à-prouver.test", hosts="192.0.2.1"),
+    ),
+    Scene("demarrage-en-panne", "", "waiting", sent("/demarrage", "Tester")),
+    Scene("demarrage-fait", "", "administrator", all_done),
+    Scene("demarrage-lecteur", "", "waiting reader", at("/demarrage")),
+    Scene("demarrage-en-anglais", "", "english", at("/demarrage")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -498,12 +571,18 @@ FILES = {
 }
 """What is no page, but is kept."""
 _BY_DEFAULT = {Access.PUBLIC: "nobody"}
+_BY_DEFAULT = {Access.PUBLIC: "nobody", Access.ANYBODY: "nobody"}
+FILES = {
+    "/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv", "/robots.txt", "/sitemap.xml",
+}  # fmt: skip
+"""What is no page."""
 _SHOWN = {scene.rule for scene in SCENES}
 SCENES += [
     Scene(rule.strip("/").replace("/", "-"), rule, _BY_DEFAULT.get(route.access, "operator" if
           route.access.of_house else "administrator"), at(rule))
     for rule, route in PAGES.items()
     if rule not in _SHOWN and rule not in FILES and rule != "/" and "<" not in rule
+    if rule not in _SHOWN | FILES and "<" not in rule
 ]  # fmt: skip
 
 
@@ -535,6 +614,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
         "UPDATE contract SET suspended_at = now() WHERE customer_id = %s", (suspended.number,)
     )
     hall.numbers = {one.domain: one.number for one in (careful, waiting, hoarder, suspended)}
+    for company in ("Cargo", "Société d'exploitation des transports fluviaux du Val de Saône"):
+        signed_up(hall, company, confirmed=True)
     with windows(browser, stage) as open_window:
         hall.windows = {
             "nobody": open_window(),
@@ -562,6 +643,15 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
         hall.windows["onlooker"].go(f"/exploitation/clients/{hoarder.number}")
         hall.windows["onlooker"].click("Voir sa console")
         for name in ("patient", "hoarder", "hoarder english"):
+        for name in (
+            "patient",
+            "hoarder",
+            "hoarder english",
+            "newcomer",
+            "waiting",
+            "english",
+            "waiting reader",
+        ):
             hall.windows[name].page.add_init_script(_PATIENT)
         turn_on_second_factor(hall.windows["careful"])
         hall.windows["halfway"].go("/connexion")
@@ -585,12 +675,13 @@ def html_judge() -> Iterator[HtmlJudge]:
 
 
 def test_every_page_is_shown() -> None:
-    """No page of the console is without a scene, but what is none: what leads on, and a file."""
+    """No page of the console is without a scene, but what is none: a file."""
     shown = {scene.rule for scene in SCENES} - {""}
     files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
     files.add("/exploitation/avis/<name>/html")  # tests/browser/test_notices.py looks at letters
     assert shown == set(PAGES) - {"/"} - files
     assert shown == set(PAGES) - {"/"} - FILES
+    assert shown == set(PAGES) - FILES
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)

@@ -15,9 +15,7 @@ from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 class RefusalForm(Form):
     """Why somebody may not become a customer."""
 
-    reason = Line(
-        N_("Motif"), [DataRequired(N_("Dites pourquoi : le motif est envoyé.")), at_most(500)]
-    )
+    reason = Line(N_("Motif"), [DataRequired(N_("Dites pourquoi vous refusez.")), at_most(500)])
 
 
 class SignupPages:
