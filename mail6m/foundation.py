@@ -227,7 +227,7 @@ class Foundation:
         accounts = Accounts(self.console_pool)
         notices = Notices(self.letters(own), Renderer(__version__), console_url, now)
         correspondences = (
-            Correspondence(self.discs, preferences, accounts, notices, now),
+            Correspondence(self.discs, preferences, accounts, self.tariffs, notices, now),
             ClosingLetters(self.closings, notices),
         )
         plans = PlanChanges(Plans(self.pool), self.contracts, now)

@@ -314,10 +314,10 @@ def test_every_page_tells_that_the_contract_ends(taker: Taker) -> None:
     assert "Votre contrat se termine" not in page
     typed = [("company", taker.house.company), ("current", PASSWORD)]
     taker.browser.post("/partir/resilier", typed)
-    assert "Votre contrat se termine le" in taker.browser.get("/meuble").text
+    assert "tout sera détruit le" in taker.browser.get("/meuble").text
     assert 'href="/partir"' in taker.browser.get("/recherche").text
     reader = taker.at.browser()
     reader.enter(taker.at, taker.house.reader)
     page = reader.get("/recherche").text
-    assert "Votre contrat se termine le" in page
+    assert "tout sera détruit le" in page
     assert 'href="/partir"' not in page

@@ -45,6 +45,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -57,6 +58,7 @@ from mail6m.web.forgotten import ForgottenPages
 from mail6m.web.guard import Guard, Network
 from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.overview import OverviewPages
+from mail6m.web.operator.tariffs import TariffPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -79,6 +81,7 @@ PAGES: tuple[type, ...] = (
     LeavingPages,
     ActivityPages,
     OverviewPages,
+    TariffPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -139,6 +142,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     whitelist = Whitelist(parts.pool)
     reissue = Reissue(parts.directory, parts.deliveries)
     plans, contracts = Plans(parts.pool), Contracts(parts.pool)
+    tariffs, sellers = TariffTable(parts.pool), SellerTable(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
@@ -164,7 +168,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.mx_names,
         ),
         CellarPages(parts.cellar, parts.archivist),
-        DiscPages(parts.discs, parts.disc_life),
+        DiscPages(parts.discs, parts.disc_life, tariffs),
         QueuePages(parts.deliveries),
         DomainPages(
             declarations,
@@ -184,5 +188,6 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
+        TariffPages(tariffs, sellers),
     ]
     return guard, pages

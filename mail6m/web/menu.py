@@ -45,5 +45,6 @@ MENU = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
+    Entry("/exploitation/tarifs", N_("Tarifs et société"), "preferences", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal
+from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from mail6m.header import address_in
@@ -30,6 +31,7 @@ def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
 _MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
+_WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
@@ -92,6 +94,8 @@ class Renderer:
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
+            "euros": texts.euros,
+            "rate": texts.rate,
             "encryption": texts.encryption,
             "sender": sender,
         }
@@ -165,5 +169,17 @@ class _Texts:
         words = _VERIFIED.get(verified)
         return f"{session}, {self._words.gettext(words)}" if words is not None else session
 
-    def _new_number(self, number: float, pattern: str | None) -> str:
+    def euros(self, cents: int) -> str:
+        """A price: ``40 €``, ``40,50 €``."""
+        pattern = _WHOLE_EUROS[self._language] if cents % 100 == 0 else None
+        return format_currency(
+            Decimal(cents) / 100, "EUR", pattern, locale=self._locale, currency_digits=not pattern
+        )
+
+    def rate(self, hundredths: int) -> str:
+        """Hundredths of a percent: ``20 %``, ``5,5 %``."""
+        pattern = _PERCENT[self._language].replace("0", "0.##", 1)
+        return self._number(Decimal(hundredths) / 10_000, pattern)
+
+    def _new_number(self, number: float | Decimal, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)
