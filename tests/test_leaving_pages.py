@@ -72,6 +72,7 @@ class Taker(NamedTuple):
 def taker(at: Console) -> Taker:
     """With six messages under the customer's own key, and no others."""
     house = new_house(at)
+    at.ask("INSERT INTO contract VALUES (%s, '2026-01-10') ON CONFLICT DO NOTHING", house.number)
     at.ask("DELETE FROM message WHERE customer_id = %s", house.number)
     at.ask("DELETE FROM export WHERE customer_id = %s", house.number)
     at.ask("DELETE FROM shelf_count WHERE customer_id = %s", house.number)
