@@ -77,8 +77,8 @@ class Read(Line):
         return "" if self.data is None else self._show(self.data)
 
 
-def _day(label: str) -> Any:
-    return Read(label, date.fromisoformat, date.isoformat, N_("Indiquez un jour."))
+def _day(label: str, **bound: Any) -> Any:
+    return Read(label, date.fromisoformat, date.isoformat, N_("Indiquez un jour."), **bound)
 
 
 def _amount(label: str) -> Any:
@@ -136,6 +136,7 @@ def _text(label: str, most: int = 200) -> Line:
 class SellerForm(Since):
     """What invoices say of us."""
 
+    since = _day(N_("À partir du"), id="seller-since")  # the other form of the page has one, too
     name = _text(N_("Société"))
     street = _text(N_("Adresse"))
     postcode = _text(N_("Code Postal"), 20)
@@ -187,7 +188,7 @@ class TariffPages:
 
     @act(PATH, Access.BOOKKEEPER)
     async def save(self, visit: Visit) -> Answer:
-        """The button Enregistrer of the prices."""
+        """The button Enregistrer les tarifs."""
         form = TariffForm(visit.form, {}, _today(visit))
         if not form.validate():
             return await self._page(visit, tariff=form, status=400)
@@ -196,7 +197,7 @@ class TariffPages:
 
     @act(PATH + "/societe", Access.BOOKKEEPER)
     async def save_seller(self, visit: Visit) -> Answer:
-        """The button Enregistrer of the company."""
+        """The button Enregistrer la société."""
         form = SellerForm(visit.form, {}, _today(visit))
         if not form.validate():
             return await self._page(visit, seller=form, status=400)
