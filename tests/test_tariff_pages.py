@@ -96,7 +96,7 @@ def test_wrong_prices(at: Console, browser: Browser, name: str, typed: str, said
 
 def test_the_company(at: Console, browser: Browser) -> None:
     """Is kept without the spaces that numbers are typed with."""
-    assert "Personne encore" in browser.get(PATH).text
+    assert "Personne encore n'envoie" in browser.get(PATH).text
     form = COMPANY | {"since": _today().isoformat()}
     assert browser.post(PATH + "/societe", list(form.items())).location == PATH
     page = browser.get(PATH).text
