@@ -254,7 +254,7 @@ class Foundation:
             subscriptions(self.console_pool, self.keyring),
         )
         correspondences = (
-            Correspondence(self.discs, preferences, accounts, notices, now),
+            Correspondence(self.discs, preferences, accounts, self.tariffs, notices, now),
             ClosingLetters(self.closings, notices),
             InvoiceLetters(
                 Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now

@@ -130,14 +130,14 @@ class Process:
         self.life = make_disc_life(self.house, self.pool, folder, DISC, self.threads)
         self.discs = Discs(self.pool)
         notices = Notices(cast(Letters, NoPost()), Renderer("0"), lambda: "", _now)
-        letters = Correspondence(
-            self.discs, PreferencesTable(self.pool), Accounts(self.pool), notices, _now
-        )
+        preferences, accounts = PreferencesTable(self.pool), Accounts(self.pool)
+        tariffs = TariffTable(self.pool)
+        letters = Correspondence(self.discs, preferences, accounts, tariffs, notices, _now)
         contracts = Contracts(self.pool)
         plans = PlanChanges(Plans(self.pool), contracts, _now)
         ending = Ending(Closings(self.pool), _now)
         sellers, invoices = SellerTable(self.pool), Invoices(self.pool)
-        invoicing = Invoicing(contracts, TariffTable(self.pool), sellers, invoices, _now)
+        invoicing = Invoicing(contracts, tariffs, sellers, invoices, _now)
         documents = Documents(invoices, DocumentTable(self.pool), deferToThread)
         self.sweep = Sweep(
             plans, self.house.overflow, self.life, ending, invoicing, documents, [letters]

@@ -17,6 +17,7 @@ from mail6m.storage.audit import By
 from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.tariffs import TariffTable
 from mail6m.web.render import Renderer
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
@@ -98,6 +99,7 @@ def office(database: str) -> Iterator[Office]:
             office.discs,
             PreferencesTable(pool),
             Accounts(pool),
+            TariffTable(pool),
             Notices(cast(Letters, office.post), Renderer("0"), lambda: office.url, office.now),
             office.now,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
+from mail6m.billing.months import paris_day
 from mail6m.letters import Notice, Notices
 from mail6m.notices.addressees import addressees
 from mail6m.notices.catalogue import (
@@ -22,6 +23,7 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.tariffs import TariffTable
 
 OFFERS = ((DISC_OFFER.name, 0), (DISC_REMINDER.name, 20), (DISC_LAST_REMINDER.name, 40))
 """The letters about an offer, and how many days after it they are sent."""
@@ -44,12 +46,14 @@ class Correspondence:
         discs: Discs,
         preferences: PreferencesTable,
         accounts: Accounts,
+        tariffs: TariffTable,
         notices: Notices,
         now: Callable[[], datetime],
     ) -> None:
         self._discs = discs
         self._preferences = preferences
         self._accounts = accounts
+        self._tariffs = tariffs
         self._notices = notices
         self._now = now
 
@@ -87,6 +91,7 @@ class Correspondence:
         values = {
             "company": whom.company,
             "serial": disc.serial,
+            "price": (await self._tariffs.all()).at(paris_day(self._now())).disc,
             "last_day": (disc.offered_at + timedelta(days=SILENCE)).date(),
         }
         return Notice(disc.customer, whom.addresses, whom.language, DISC_OFFER.path, values)

@@ -64,6 +64,7 @@ from mail6m.storage.showcase import ShowcaseTable
 from mail6m.storage.signups import Signups
 from mail6m.storage.tokens import Tokens
 from mail6m.storage.trials import Trials
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -95,6 +96,7 @@ from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.operator.queue import OperatorQueuePages
 from mail6m.web.operator.signups import SignupPages
+from mail6m.web.operator.tariffs import TariffPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.public import PublicPages
 from mail6m.web.queue import QueuePages
@@ -137,6 +139,7 @@ PAGES: tuple[type, ...] = (
     OperatorAccountPages,
     UnsubscribingPages,
     NoticePages,
+    TariffPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -220,6 +223,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     whitelist = Whitelist(parts.pool)
     reissue = Reissue(parts.directory, parts.deliveries)
     plans, contracts = Plans(parts.pool), Contracts(parts.pool)
+    tariffs, sellers = TariffTable(parts.pool), SellerTable(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     invoices, payments = Invoices(parts.pool), Payments(parts.pool)
@@ -263,7 +267,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             parts.mx_names,
         ),
         CellarPages(parts.cellar, parts.archivist),
-        DiscPages(parts.discs, parts.disc_life),
+        DiscPages(parts.discs, parts.disc_life, tariffs),
         QueuePages(parts.deliveries),
         DomainPages(
             declarations,
@@ -335,6 +339,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         OverviewPages(),
         UnsubscribingPages(wishes),
         NoticePages(notices, parts.letters, audit),
+        TariffPages(tariffs, sellers),
     ]
     api = Api(
         tokens,

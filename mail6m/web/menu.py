@@ -63,5 +63,6 @@ OPERATORS_MENU = (
     Entry("/exploitation/journal", N_("Journal"), "search", 0),
     Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/exploitation/avis", N_("Avis par e-mail"), "notices", 1),
+    Entry("/exploitation/tarifs", N_("Tarifs et société"), "preferences", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

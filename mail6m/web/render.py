@@ -240,5 +240,5 @@ class _Texts:
             Decimal(cents) / 100, "EUR", pattern, locale=self._locale, currency_digits=not pattern
         )
 
-    def _new_number(self, number: float, pattern: str | None) -> str:
+    def _new_number(self, number: float | Decimal, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)
