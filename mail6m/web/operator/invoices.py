@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from wtforms import DateField, Form
+from wtforms import DateField, Form, ValidationError
 from wtforms.validators import InputRequired
 
 from mail6m.billing.invoice import Standing
@@ -40,12 +40,26 @@ LETTERS = {
 _BY_HAND = (Method.CHEQUE, Method.TRANSFER)
 
 
+_NO_DAY = N_("Cette date n'est pas possible.")
+
+
+class Day(DateField):
+    """A day, as browsers send it (ISO 8601)."""
+
+    def process_formdata(self, valuelist: Any) -> None:
+        """See `wtforms.DateField`, whose own words are English."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError(_NO_DAY) from None
+
+
 class PaymentForm(Form):
     """A cheque, or a transfer that no statement has brought."""
 
     method = Choice(N_("Moyen"))
     amount = Euros(N_("Montant"), [InputRequired(N_("Indiquez le montant."))])
-    on = DateField(N_("Reçu le"), [InputRequired(N_("Indiquez la date."))])
+    on = Day(N_("Reçu le"), [InputRequired(N_("Indiquez la date."))])
     reference = Line(N_("Référence"), [at_most(140)])
 
     def __init__(self, visit: Visit, given: Any = None, **data: Any) -> None:
@@ -53,10 +67,10 @@ class PaymentForm(Form):
         self.method.choices = [(one.value, visit._(METHODS[one])) for one in _BY_HAND]
         self._today = today(visit)
 
-    def validate_on(self, field: DateField) -> None:
+    def validate_on(self, field: Day) -> None:
         """It has been received."""
         if field.data is not None and not date(2000, 1, 1) <= field.data <= self._today:
-            raise ValueError(N_("Cette date n'est pas possible."))
+            raise ValidationError(_NO_DAY)
 
 
 def today(visit: Visit) -> date:
