@@ -16,6 +16,7 @@ from mail6m.storage.embedded import Embedded
 from tests.browser.letters import DOMAIN, Letter, awkward, brochure, ordinary
 from tests.browser.stage import Company, Open, Stage, windows
 from tests.harness import LOOPBACK, Say, Server, new_place, require
+from tests.paypal import SECRET, paid_by, paypal
 from tests.scripted_peer import Peer
 
 _QUIET = (
@@ -36,11 +37,14 @@ def stage() -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(Peer())
         place = stack.enter_context(new_place())
+        cashier = stack.enter_context(paypal())
+        secret = place / "paypal-secret"
+        secret.write_text(SECRET)
         options = ("--mx", "mx1.mail6m.com", "--smarthost", f"{LOOPBACK}:{peer.port}")
-        server = stack.enter_context(Server(place, *options))
+        server = stack.enter_context(Server(place, *options, *paid_by(cashier, secret)))
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Stage(server, peer, database.start())
+        yield Stage(server, peer, database.start(), cashier)
 
 
 @pytest.fixture(scope="package")

@@ -59,6 +59,8 @@ class Hall:
     duchemin: Company
     wary: Company
     windows: dict[str, Window] = field(default_factory=dict)
+    invoices: list[str] = field(default_factory=list)
+    """The hoarder's."""
 
     def ids(self, *subjects: str, of: Company | None = None) -> str:
         """A query that names messages, of Duchemin's if nobody else is named."""
@@ -163,6 +165,17 @@ def forged(hall: Hall, window: Window) -> Response:
     token = window.page.locator("main [name=csrf]").first
     token.evaluate("field => { field.value = 'another' }")
     return window.send("Se connecter", email="georges@duchemin.fr", password="armoire")
+
+
+def invoice(which: int, path: str = "/factures") -> Reach:
+    """One of the hoarder's invoices."""
+    return lambda hall, window: window.go(f"{path}/{hall.invoices[which]}")
+
+
+def wrong_payment(hall: Hall, window: Window) -> Response:
+    """A payment that is typed wrongly."""
+    window.go(f"/exploitation/factures/{hall.invoices[3]}")
+    return window.send("Enregistrer", amount="dix euros", on="2999-01-01")
 
 
 def asked_to_remove(hall: Hall, window: Window) -> Response:
@@ -320,6 +333,31 @@ SCENES = [
         sent("/securite/codes-de-secours", "Faire de nouveaux codes", current=PASSWORD),
     ),
     Scene("securite-desactiver", "/securite/desactiver", "careful", at("/securite/desactiver")),
+    # Factures
+    Scene("factures", "/factures", "hoarder", at("/factures")),
+    Scene("factures-aucune", "", "newcomer", at("/factures")),
+    Scene("factures-en-anglais", "", "hoarder english", at("/factures")),
+    Scene("facture", "/factures/<number>", "hoarder", invoice(2)),
+    Scene("facture-payee", "", "hoarder", invoice(0)),
+    Scene("facture-lecteur", "", "hoarder reader", invoice(3)),
+    Scene("facture-en-anglais", "", "hoarder english", invoice(2)),
+    Scene("facture-avoir", "", "hoarder", invoice(4)),
+    Scene("exploitation-factures", "/exploitation/factures", "operator",
+          at("/exploitation/factures?etat=toutes")),
+    Scene("exploitation-factures-aucune", "", "operator", at("/exploitation/factures?q=zz")),
+    Scene("exploitation-factures-en-anglais", "", "operator english",
+          at("/exploitation/factures?etat=retard")),
+    Scene("exploitation-facture", "/exploitation/factures/<number>", "operator",
+          invoice(1, "/exploitation/factures")),
+    Scene("exploitation-facture-fausse", "", "operator", wrong_payment),
+    Scene("exploitation-paiements", "/exploitation/paiements", "operator",
+          at("/exploitation/paiements")),
+    Scene("exploitation-paiements-faux", "", "operator",
+          sent("/exploitation/paiements", "Importer", releve="Date;Montant\n2026-11-02;1.234\n")),
+    Scene("exploitation-paiements-affectes-faux", "", "operator",
+          sent("/exploitation/paiements", "Affecter", number="2026-9999", amount="dix")),
+    Scene("exploitation-paiements-importes", "", "operator english",
+          sent("/exploitation/paiements", "Import", releve="Date;Montant\n2026-11-02;1,00\n")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -353,6 +391,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.discs(hoarder, "offered", "written", "shipped", "destroyed")
     stage.discs(careful, "ordered", "destroyed")
     stage.files(hoarder)
+    hall.invoices = stage.invoices(hoarder)
+    stage.statements(hall.invoices[3])
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
     stage.send(brochure(hall.wary.domain))
@@ -407,7 +447,9 @@ def html_judge() -> Iterator[HtmlJudge]:
 def test_every_page_is_shown() -> None:
     """No page of the console is without a scene, but what is none: what leads on, and a file."""
     shown = {scene.rule for scene in SCENES} - {""}
-    files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
+    files = {"/factures/<number>.pdf", "/factures/<number>/paypal"}
+    files |= {"/exploitation/factures/<number>.pdf"}
+    files |= {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
     assert shown == set(PAGES) - {"/"} - files
 
 
