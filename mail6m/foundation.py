@@ -14,7 +14,10 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
+from mail6m.billing.agreements import Agreements
+from mail6m.billing.credits import CreditNotes
 from mail6m.billing.payments import Bookkeeping
+from mail6m.billing.quarters import Invoicing
 from mail6m.billing.reminders import InvoiceLetters
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
@@ -46,6 +49,7 @@ from mail6m.storage.archivist import Requests
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -62,6 +66,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.turn import Turn
 from mail6m.web.render import Renderer
 
@@ -158,11 +163,15 @@ class Foundation:
             deferToThread,
             self.reactor,
         )
-        self.invoices = Invoices(self.console_pool)
+        self.closings = Closings(self.console_pool)
+        self.ending = Ending(self.closings, now)
+        self.tariffs, self.sellers = TariffTable(self.console_pool), SellerTable(self.console_pool)
+        self.contracts, self.invoices = Contracts(self.console_pool), Invoices(self.console_pool)
+        self.invoicing = Invoicing(self.contracts, self.tariffs, self.sellers, self.invoices, now)
         self.payments = Payments(self.console_pool)
         self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
-        self.closings = Closings(self.console_pool)
-        self.ending = Ending(self.closings)
+        self.credit_notes = CreditNotes(self.invoices, self.sellers, now)
+        self.agreements = Agreements(self.contracts, now)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -224,14 +233,16 @@ class Foundation:
         accounts = Accounts(self.console_pool)
         notices = Notices(self.letters(own), Renderer(__version__), console_url, now)
         correspondences = (
-            Correspondence(self.discs, preferences, accounts, notices, now),
+            Correspondence(self.discs, preferences, accounts, self.tariffs, notices, now),
             ClosingLetters(self.closings, notices),
             InvoiceLetters(
                 Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now
             ),
         )
-        plans = PlanChanges(Plans(self.pool), now)
-        return Sweep(plans, self.overflow, self.disc_life, self.ending, correspondences)
+        plans = PlanChanges(Plans(self.pool), self.contracts, now)
+        return Sweep(
+            plans, self.overflow, self.disc_life, self.ending, self.invoicing, correspondences
+        )
 
     async def revive(self) -> None:
         """Start the embedded database again, should it have died."""

@@ -379,6 +379,8 @@ class Mail6M(Service):
             journal.unindexed.set(await self._foundation.catalogue.waiting())
             for kind, count in (await self._foundation.discs.errands()).items():
                 journal.errands.labels(kind).set(count)
+            waiting = len(self._foundation.invoicing.waiting)
+            journal.errands.labels("invoice that waits").set(waiting)
         except StorageError:
             return
         journal.queued.set(queued)

@@ -218,7 +218,7 @@ def listening(
             "exporter": Exporter(
                 Exports(pool), blocking, directory, PreferencesTable(pool), deferToThread, reactor
             ),
-            "ending": Ending(Closings(pool)),
+            "ending": Ending(Closings(pool), lambda: datetime.now(UTC)),
             "lessons": Lessons(archive, Reader(archive, directory), pupil, 2_000_000),
             "letters": letterbox,
             "console_url": lambda: "https://console.mail6m.test",
@@ -893,6 +893,28 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("session", h.session)], foreign=404
     ),
     "POST /securite/sessions/fermer-les-autres": lambda _: Sample(),
+    "GET /exploitation/tarifs": lambda _: Sample(foreign=404),
+    "POST /exploitation/tarifs": lambda _: Sample(
+        fields=[
+            ("since", "2999-01-01"),
+            *(("tiroir", "41"), ("malle", "76,50"), ("armoire", "101"), ("disc", "16")),
+            *(("vat", "20"), ("free_months", "2")),
+        ],
+        foreign=404,
+    ),
+    "POST /exploitation/tarifs/societe": lambda _: Sample(
+        fields=[
+            *(("since", "2999-01-01"), ("name", "Mail6M"), ("street", "18 Bis avenue du Val")),
+            *(("postcode", "69580"), ("city", "Sathonay-Camp"), ("country", "FR")),
+            *(("email", "facturation@mail6m.com"), ("phone", ""), ("siret", "484 373 378 00013")),
+            *(("vat_number", "FR06 484373378"), ("legal", "SARL"), ("payment_days", "30")),
+            *(("late_rate", "trois fois le taux légal"), ("iban", ""), ("bic", "")),
+        ],
+        foreign=404,
+    ),
+    "POST /exploitation/tarifs/retirer": lambda _: Sample(
+        fields=[("quoi", "tarif"), ("depuis", "2005-01-01")], foreign=404, idle=True
+    ),
 }
 """By method and rule. A new route needs one here, with what it may name of a customer's objects."""
 

@@ -21,6 +21,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
 
+from mail6m.billing.quarters import Invoicing
 from mail6m.letters import Letters, Notices
 from mail6m.model import State, Summary
 from mail6m.seal import SealError, compress, seal
@@ -34,13 +35,16 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import MINUTE, NewMessage
 from mail6m.storage.archivist import Wish
 from mail6m.storage.closings import Closings
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Refused, Unavailable
+from mail6m.storage.invoices import Invoices
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shed
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.web.render import Renderer
 from tests.chronicle import (
     CABINET,
@@ -124,12 +128,15 @@ class Process:
         self.life = make_disc_life(self.house, self.pool, folder, DISC, self.threads)
         self.discs = Discs(self.pool)
         notices = Notices(cast(Letters, NoPost()), Renderer("0"), lambda: "", _now)
-        letters = Correspondence(
-            self.discs, PreferencesTable(self.pool), Accounts(self.pool), notices, _now
-        )
-        plans = PlanChanges(Plans(self.pool), _now)
-        ending = Ending(Closings(self.pool))
-        self.sweep = Sweep(plans, self.house.overflow, self.life, ending, [letters])
+        preferences, accounts = PreferencesTable(self.pool), Accounts(self.pool)
+        tariffs = TariffTable(self.pool)
+        letters = Correspondence(self.discs, preferences, accounts, tariffs, notices, _now)
+        contracts = Contracts(self.pool)
+        plans = PlanChanges(Plans(self.pool), contracts, _now)
+        ending = Ending(Closings(self.pool), _now)
+        sellers, invoices = SellerTable(self.pool), Invoices(self.pool)
+        invoicing = Invoicing(contracts, tariffs, sellers, invoices, _now)
+        self.sweep = Sweep(plans, self.house.overflow, self.life, ending, invoicing, [letters])
 
     def end(self) -> None:
         """Its connections are closed."""

@@ -26,6 +26,7 @@ import pytest
 from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
+from mail6m.billing.months import end_of_month, next_month, paris_day, quarter_of
 from mail6m.cli import parser, program
 from mail6m.content import Budget, Content
 from mail6m.foundation import Foundation
@@ -206,6 +207,7 @@ def test_a_contract_ends(site: Site, home: Home) -> None:
     assert "not to end" in site.refusal("customer", "certificate", number)
     asked = site.json("customer", "close", number)
     assert datetime.fromisoformat(asked["due_at"]) > datetime.now(UTC) + timedelta(days=6)
+    assert asked["ended_on"] == end_of_month(paris_day(datetime.now(UTC))).isoformat()
     assert site.json("customer", "keep", number) == {"customer": home.number}
     assert "was not to end" in site.refusal("customer", "keep", number)
     site.json("customer", "close", number, "--days", "0")
@@ -859,6 +861,108 @@ def process(site: Site, *words: str, stdin: bytes | None = None) -> Done:
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+# Money
+
+
+SELLER = {
+    "name": "Mail6M",
+    "street": "18 Bis avenue du Val de Saône",
+    "postcode": "69580",
+    "city": "Sathonay-Camp",
+    "email": "facturation@mail6m.com",
+    "siret": "484 373 378 00013",
+    "vat-number": "FR 06 484 373 378",
+    "legal": "SARL au capital de 8 000 €",
+    "iban": "FR14 2004 1010 0505 0001 3M02 606",
+}
+
+
+def _options(values: dict[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", value)]
+
+
+def test_prices_hold_from_a_day_on(site: Site) -> None:
+    """What is not said stays; what is past cannot be changed."""
+    today = paris_day(datetime.now(UTC))
+    later = (today + timedelta(days=40)).isoformat()
+    new = site.json("tariff", "set", "--since", later, "--tiroir", "4200", "--free-months", "2")
+    assert (new["tiroir"], new["malle"], new["free_months"], new["vat"]) == (4200, 7500, 2, 2000)
+    [first, brochure] = site.json("tariff", "list")
+    assert (first, brochure["since"], brochure["tiroir"]) == (new, "2005-01-01", 4000)
+    past = (today - timedelta(days=1)).isoformat()
+    assert "is past" in site.refusal("tariff", "set", "--since", past, "--disc", "1")
+    assert "120 months" in site.refusal("tariff", "set", "--since", later, "--free-months", "121")
+    assert "number of cents" in site.misuse("tariff", "set", "--since", later, "--disc", "15.00")
+
+
+def test_the_seller_is_looked_at(site: Site) -> None:
+    """SIRET, VAT number and IBAN by their keys; what is not said stays."""
+    later = (paris_day(datetime.now(UTC)) + timedelta(days=40)).isoformat()
+    setting = ("seller", "set", "--since", later)
+    assert site.refusal(*setting, "--name", "Mail6M", "--siret", "1").endswith(
+        "missing, or not right: --street, --postcode, --city, --email, --siret, --vat-number,"
+        " --legal\n"
+    )
+    made = site.json(*setting, *_options(SELLER))
+    assert (made["siret"], made["vat_number"]) == ("48437337800013", "FR06484373378")
+    assert (made["country"], made["payment_days"]) == ("FR", 30)
+    assert "--iban" in site.refusal(*setting, "--iban", "FR14 2004 1010 0505 0001 3M02 607")
+    assert site.json(*setting, "--phone", "0800101213")["iban"] == made["iban"]
+    [only] = site.json("seller", "show")
+    assert (only["phone"], only["name"]) == ("0800101213", "Mail6M")
+
+
+def test_invoices(site: Site) -> None:
+    """They wait for a seller; then each is issued once, shown, and taken back in part."""
+    today = paris_day(datetime.now(UTC))
+    customer = site.customer()
+    before = quarter_of(today) - timedelta(days=1)
+    begun = quarter_of(before)
+    for table in ("contract", "contract_plan"):
+        column = "started_on" if table == "contract" else "since"
+        ask(site.dsn, f"UPDATE {table} SET {column} = %s WHERE customer_id = %s", begun, customer)  # noqa: S608 - tables of ours
+    waiting = site.json("invoice", "issue")
+    assert waiting["issued"] == []
+    assert [one["customer"] for one in waiting["waiting"]] == [customer]
+    assert "mail6m seller set" in waiting["waiting"][0]["why"]
+    site.json("seller", "set", "--since", today.isoformat(), *_options(SELLER))
+    tomorrow = (today + timedelta(days=1)).isoformat()
+    assert "still to come" in site.refusal("invoice", "issue", "--until", tomorrow)
+    assert site.json("invoice", "issue", "--until", begun.isoformat())["issued"] == []
+    [number] = site.json("invoice", "issue")["issued"]
+    assert site.json("shelves", "sweep")["invoices_issued"] == 0
+    [listed] = site.json("invoice", "list", "--customer", str(customer), "--unpaid")
+    assert (listed["number"], listed["gross"], listed["balance"]) == (number, 8000, 8000)
+    shown = site.json("invoice", "show", number)
+    assert [line["gross"] for line in shown["lines"]] == [0, 4000, 4000]
+    crediting = ("invoice", "credit", number, "--reason", "Geste commercial")
+    note = site.json(*crediting, "--line", "2", "--line", "3=1000")
+    assert (note["kind"], note["gross"], note["corrects"]) == ("credit", -5000, number)
+    assert site.json("invoice", "show", number)["balance"] == 3000
+    assert "3000 cents are left" in site.refusal(*crediting, "--line", "3=3001")
+    assert site.json(*crediting)["gross"] == -3000
+    assert site.json("invoice", "list", "--unpaid") == []
+    assert "no invoice" in site.refusal("invoice", "show", "2020-0001")
+
+
+def test_a_dedicated_cabinet(site: Site) -> None:
+    """At a price from the first of a month, or from the beginning if none has been said."""
+    today = paris_day(datetime.now(UTC))
+    number = str(site.customer(capacity="50000000000", monthly="25000"))
+    rows = "SELECT since, plan, capacity, monthly FROM contract_plan WHERE customer_id = %s"
+    assert ask(site.dsn, rows, number) == [(today, "dedicated", 50 * 10**9, 25000)]
+    agreeing = ("customer", "agree", number, "--capacity", "60000000000", "--monthly", "30000")
+    site.json(*agreeing, "--since", today.isoformat())
+    assert site.json("customer", "show", number)["capacity"] == 60 * 10**9
+    first = next_month(today)
+    assert site.json(*agreeing, "--since", first.isoformat())["since"] == first.isoformat()
+    wrong = (first + timedelta(days=1)).isoformat()
+    assert "is not the first of a month" in site.refusal(*agreeing, "--since", wrong)
+    assert "--capacity" in site.refusal(
+        "customer", "add", "--company", "X", "--email", "x@x.test", "--monthly", "1"
+    )
 
 
 def test_the_process_tells(site: Site, home: Home) -> None:

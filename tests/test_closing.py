@@ -108,7 +108,8 @@ def leaver(console: Console, pool: Pool) -> Leaver:
     directory = Directory(
         the_reactor(), Domains(pool), Customers(pool), Keyring(MASTER), "mail6m.test", None
     )
-    return Leaver(console, house, Ending(closings), closings, Exports(pool), directory)
+    ending = Ending(closings, lambda: datetime.now(UTC))
+    return Leaver(console, house, ending, closings, Exports(pool), directory)
 
 
 def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -17,6 +17,7 @@ from mail6m.storage.audit import By
 from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.tariffs import TariffTable
 from mail6m.web.render import Renderer
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
@@ -98,6 +99,7 @@ def office(database: str) -> Iterator[Office]:
             office.discs,
             PreferencesTable(pool),
             Accounts(pool),
+            TariffTable(pool),
             Notices(cast(Letters, office.post), Renderer("0"), lambda: office.url, office.now),
             office.now,
         )
@@ -165,7 +167,7 @@ def test_a_disc_that_is_on_its_way_is_told(office: Office) -> None:
     assert "cliquez sur" in letter.text
     assert office.letters(90) == []
     customer = run(lambda: office.discs.get(serial)).customer
-    assert run(lambda: office.discs.ship(by(customer), serial))
+    assert run(lambda: office.discs.ship(by(customer), serial, date(2026, 4, 1)))
     assert len(office.letters(91)) == 1  # it was sent again
 
 

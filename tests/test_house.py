@@ -16,7 +16,8 @@ FLOORS = [
     | {"canonical", "chain", "networks", "certificates", "proxied", "trust"}
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
-    | {"billing.reference", "billing.statement", "billing.matching"},
+    | {"billing.reference", "billing.identifiers", "billing.sellers"}
+    | {"billing.statement", "billing.matching"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

@@ -72,6 +72,7 @@ class Taker(NamedTuple):
 def taker(at: Console) -> Taker:
     """With six messages under the customer's own key, and no others."""
     house = new_house(at)
+    at.ask("INSERT INTO contract VALUES (%s, '2026-01-10') ON CONFLICT DO NOTHING", house.number)
     at.ask("DELETE FROM message WHERE customer_id = %s", house.number)
     at.ask("DELETE FROM export WHERE customer_id = %s", house.number)
     at.ask("DELETE FROM shelf_count WHERE customer_id = %s", house.number)
@@ -314,10 +315,10 @@ def test_every_page_tells_that_the_contract_ends(taker: Taker) -> None:
     assert "Votre contrat se termine" not in page
     typed = [("company", taker.house.company), ("current", PASSWORD)]
     taker.browser.post("/partir/resilier", typed)
-    assert "Votre contrat se termine le" in taker.browser.get("/meuble").text
+    assert "tout sera détruit le" in taker.browser.get("/meuble").text
     assert 'href="/partir"' in taker.browser.get("/recherche").text
     reader = taker.at.browser()
     reader.enter(taker.at, taker.house.reader)
     page = reader.get("/recherche").text
-    assert "Votre contrat se termine le" in page
+    assert "tout sera détruit le" in page
     assert 'href="/partir"' not in page

@@ -11,6 +11,7 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 
 from mail6m.model import Plan
 from mail6m.shelves.plans import PlanChanges, begins
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.plans import Order, Plans
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_pool
@@ -43,7 +44,8 @@ def office(dsn: str) -> Iterator[Office]:
     ask(dsn, "UPDATE preferences SET next_plan = NULL, next_plan_on = NULL")
     with new_pool(dsn) as pool:
         plans, calendar = Plans(pool), Calendar()
-        yield Office(dsn, plans, calendar, PlanChanges(plans, calendar))
+        changes = PlanChanges(plans, Contracts(pool), calendar)
+        yield Office(dsn, plans, calendar, changes)
 
 
 def customer(

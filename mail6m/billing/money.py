@@ -16,6 +16,11 @@ def vat_on(net: int, rate: int) -> int:
     return _rounded(net * rate, WHOLE)
 
 
+def share(amount: int, part: int, whole: int) -> int:
+    """What of an amount falls to a part of a whole, rounded half away from zero."""
+    return _rounded(amount * part, whole)
+
+
 def plain(cents: int) -> str:
     """``120.00``, ``-0.05``: as files for machines have it."""
     sign = "-" if cents < 0 else ""

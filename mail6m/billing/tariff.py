@@ -38,11 +38,11 @@ class Tariffs:
     """All there have been, are, and will be."""
 
     def __init__(self, tariffs: Iterable[Tariff]) -> None:
-        self._newest_first = sorted(tariffs, key=lambda one: one.since, reverse=True)
+        self.newest_first = sorted(tariffs, key=lambda one: one.since, reverse=True)
 
     def at(self, day: date) -> Tariff:
         """The one that holds on a day. Raises `NoTariff`."""
-        for tariff in self._newest_first:
+        for tariff in self.newest_first:
             if tariff.since <= day:
                 return tariff
         raise NoTariff(f"no prices are known for {day}")

@@ -111,3 +111,10 @@ def day(value: str) -> date:
         return date.fromisoformat(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{value!r} is not a day, like 2026-04-01") from error
+
+
+def cents(value: str) -> int:
+    """An amount, in whole cents."""
+    if not value.isascii() or not value.isdecimal() or int(value) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of cents, like 4000")
+    return int(value)

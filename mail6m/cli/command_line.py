@@ -11,12 +11,14 @@ from mail6m.cli import (
     customers,
     discs,
     domains,
+    invoices,
     messages,
     payments,
     queue,
     shelves,
     signing,
     status,
+    tariffs,
     tls,
 )
 from mail6m.cli.command import CommandLine
@@ -32,6 +34,8 @@ _NOUNS = (
     discs,
     signing,
     tls,
+    invoices,
+    tariffs,
     status,
     payments,
 )

@@ -9,12 +9,11 @@ from typing import Any
 import argon2
 
 from mail6m.cli import exports
-from mail6m.cli.arguments import address, days, nonempty, number, positive
+from mail6m.cli.arguments import address, cents, day, days, nonempty, number, positive
 from mail6m.cli.command import CommandLine, Wrong, operator
 from mail6m.cli.output import time_or_none, time_text
 from mail6m.foundation import Foundation
 from mail6m.model import Customer, Plan
-from mail6m.shelves.closing import DAYS
 from mail6m.storage.closings import Closing
 from mail6m.storage.errors import Refused
 
@@ -27,14 +26,20 @@ def declare(line: CommandLine) -> None:
     one.add_argument("--email", required=True, type=address)
     one.add_argument("--plan", choices=[plan.value for plan in Plan], default="tiroir")
     one.add_argument("--capacity", type=positive, metavar="BYTES", help="of a dedicated cabinet")
+    one.add_argument("--monthly", type=cents, metavar="CENTS", help="its price")
     one.add_argument("--password-stdin", action="store_true", help="read a line: the password")
     noun.verb("list", customer_list)
     noun.verb("show", customer_show).add_argument("number", type=number, metavar="N")
+    one = noun.verb("agree", customer_agree)
+    one.add_argument("number", type=number, metavar="N")
+    one.add_argument("--capacity", type=positive, required=True, metavar="BYTES")
+    one.add_argument("--monthly", type=cents, required=True, metavar="CENTS")
+    one.add_argument("--since", type=day, metavar="DATE", help="the first of a month [the next]")
     exports.declare(noun)
     one = noun.verb("close", customer_close)
     one.add_argument("number", type=number, metavar="N")
     one.add_argument(
-        "--days", type=days, default=DAYS, metavar="N", help="until then it can be withdrawn"
+        "--days", type=days, metavar="N", help="and not at the month's end, a week at least"
     )
     noun.verb("keep", customer_keep).add_argument("number", type=number, metavar="N")
     noun.verb("certificate", customer_certificate).add_argument("number", type=number, metavar="N")
@@ -48,6 +53,8 @@ async def customer_add(foundation: Foundation, options: argparse.Namespace) -> d
         if len(password) < 8:
             raise Wrong("the password must have 8 characters at least")
         password_hash = argon2.PasswordHasher().hash(password)
+    if options.monthly is not None and options.capacity is None:
+        raise Wrong("--monthly is the price of a dedicated cabinet, which has a --capacity")
     plan = Plan(options.plan)
     new = await foundation.customers.next_number()
     await foundation.customers.add(
@@ -58,6 +65,7 @@ async def customer_add(foundation: Foundation, options: argparse.Namespace) -> d
         capacity=options.capacity or plan.capacity,
         wrapped_key=foundation.keyring.new_wrapped_key(new),
         password_hash=password_hash,
+        monthly=options.monthly,
     )
     return {"customer": new}
 
@@ -70,6 +78,14 @@ async def customer_list(foundation: Foundation, options: argparse.Namespace) -> 
 async def customer_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """One customer."""
     return _customer(await foundation.customers.get(options.number))
+
+
+async def customer_agree(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A customer gets a dedicated cabinet, at a price that has been agreed on."""
+    since = await foundation.agreements.agree(
+        operator(options.number), options.capacity, options.monthly, options.since
+    )
+    return {"customer": options.number, "since": since.isoformat()}
 
 
 async def customer_close(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -113,6 +129,7 @@ def _closing(closing: Closing) -> dict[str, Any]:
         "company": closing.company,
         "asked_at": time_text(closing.asked_at),
         "asked_by": closing.asked_by,
+        "ended_on": closing.ended_on.isoformat() if closing.ended_on else None,
         "due_at": time_text(closing.due_at),
         "closed_at": time_or_none(closing.closed_at),
         "key_destroyed_at": time_or_none(closing.key_destroyed_at),

@@ -1,15 +1,20 @@
 """The end of a contract: nothing is taken in any more, the key is destroyed, and then all the rest.
 
-What was taken in is relayed first. Without the key no content can be read any more. What stays is
-the certificate.
+A contract ends with a month, and there is a week at least in which that can be withdrawn. What was
+taken in is relayed first. Without the key no content can be read any more. What stays is the
+certificate, and what accounts are to be kept of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from twisted.logger import Logger
 
+from mail6m.billing.months import end_of_month, midnight, next_month, paris_day
 from mail6m.letters import Notice, Notices
 from mail6m.model import HOUSE
 from mail6m.storage.audit import By
@@ -17,7 +22,7 @@ from mail6m.storage.closings import Closing, Closings
 from mail6m.storage.errors import Refused
 
 DAYS = 7
-"""From the asking to the end, in which it can be withdrawn."""
+"""From the asking to the destruction, at least, in which it can be withdrawn."""
 PORTION = 500
 """Messages that are erased at a time."""
 PATH = "/partir"
@@ -25,17 +30,43 @@ PATH = "/partir"
 ASKED, DONE = "closing_asked", "closing_done"
 
 
+class Term(NamedTuple):
+    """When a contract ends that is asked to end now."""
+
+    last_day: date
+    """Its last one: that of the month, for a month begun is due (brochure, section VIII)."""
+    due_at: datetime
+    """When all is destroyed: not before the month is over, nor before there was time to think."""
+
+
+def term(now: datetime) -> Term:
+    """Of a contract that is asked to end at this moment."""
+    last_day = end_of_month(paris_day(now))
+    return Term(last_day, max(midnight(next_month(last_day)), now + timedelta(days=DAYS)))
+
+
 class Ending:
     """Ends contracts."""
 
     log = Logger()
 
-    def __init__(self, closings: Closings) -> None:
+    def __init__(self, closings: Closings, now: Callable[[], datetime]) -> None:
         self._closings = closings
+        self._now = now
 
-    async def ask(self, by: By, days: int = DAYS) -> Closing:
-        """It ends in so many days. Raises `Refused` if that has been said already."""
-        if not await self._closings.ask(by, days):
+    def term(self) -> Term:
+        """When a contract would end that is asked to end at this moment."""
+        return term(self._now())
+
+    async def ask(self, by: By, days: int | None = None) -> Closing:
+        """It ends with the month, and all is destroyed then, or in so many days.
+
+        Raises `Refused` if that has been said already.
+        """
+        last_day, due_at = self.term()
+        if days is not None:
+            due_at = self._now() + timedelta(days=days)
+        if not await self._closings.ask(by, last_day, due_at):
             raise Refused(f"there is no contract of customer {by.customer} to be ended")
         closing = await self._closings.of(by.customer)
         assert closing is not None

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
+from mail6m.billing.months import paris_day
 from mail6m.letters import Notice, Notices
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
 from mail6m.storage.discs import Disc, Discs
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.tariffs import TariffTable
 
 PATH = "/dvd"
 """Where a letter leads to, within the console."""
@@ -40,12 +42,14 @@ class Correspondence:
         discs: Discs,
         preferences: PreferencesTable,
         accounts: Accounts,
+        tariffs: TariffTable,
         notices: Notices,
         now: Callable[[], datetime],
     ) -> None:
         self._discs = discs
         self._preferences = preferences
         self._accounts = accounts
+        self._tariffs = tariffs
         self._notices = notices
         self._now = now
 
@@ -85,6 +89,7 @@ class Correspondence:
         values = {
             "company": " ".join(preferences.company.split()),
             "serial": disc.serial,
+            "price": (await self._tariffs.all()).at(paris_day(self._now())).disc,
             "last_day": (disc.offered_at + timedelta(days=SILENCE)).date(),
         }
         return Notice(disc.customer, addresses, preferences.language or "fr", PATH, values)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mail6m.billing.months import paris_day
 from mail6m.directory import Directory
 from mail6m.seal import Key
 from mail6m.shelves.cellar import image_size
@@ -226,7 +227,8 @@ class DiscLife:
         """It is on its way, for the first time or again. Raises `Refused`."""
         disc = await self._discs.get(serial)
         self._image_of(disc)
-        if not await self._discs.ship(By(disc.customer, account, client), serial):
+        by, today = By(disc.customer, account, client), paris_day(self._now())
+        if not await self._discs.ship(by, serial, today):
             raise Refused(f"disc {serial} is {disc.state}")
 
     async def receive(self, by: By, serial: str) -> None:

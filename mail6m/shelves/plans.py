@@ -7,8 +7,10 @@ from datetime import date, datetime, timedelta
 
 from twisted.logger import Logger
 
+from mail6m.billing.months import paris_day
 from mail6m.model import Plan
 from mail6m.storage.audit import By
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.plans import Plans
 from mail6m.zones import zone_of
 
@@ -31,8 +33,9 @@ class PlanChanges:
 
     log = Logger()
 
-    def __init__(self, plans: Plans, now: Callable[[], datetime]) -> None:
+    def __init__(self, plans: Plans, contracts: Contracts, now: Callable[[], datetime]) -> None:
         self._plans = plans
+        self._contracts = contracts
         self._now = now
 
     def begins(self, time_zone: str) -> date:
@@ -47,7 +50,10 @@ class PlanChanges:
             await self._plans.keep(by, plan)
 
     async def apply(self) -> int:
-        """Carry out the orders of all customers whose day has begun where they are; how many."""
+        """Carry out the orders of all customers whose day has begun where they are; how many.
+
+        And what has been agreed on of dedicated cabinets, whose day begins in Paris.
+        """
         applied = 0
         for order in await self._plans.due((self._now() + timedelta(days=1)).date()):
             if order.on <= self._today(order.time_zone):
@@ -59,7 +65,7 @@ class PlanChanges:
                         customer=order.customer,
                         plan=order.plan.value,
                     )
-        return applied
+        return applied + len(await self._contracts.apply(paris_day(self._now())))
 
     def _today(self, time_zone: str) -> date:
         return self._now().astimezone(zone_of(time_zone)).date()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from mail6m.billing.quarters import Invoicing
 from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.overflow import Overflow
@@ -24,6 +25,7 @@ class Swept(NamedTuple):
     images_destroyed: int
     customers_destroyed: int
     """Whose contract had ended."""
+    invoices_issued: int
     letters_sent: int
 
 
@@ -35,7 +37,7 @@ class Correspondence(Protocol):
 
 
 class Sweep:
-    """The periodic work of the shelves; whoever comes second at it finds nothing to do."""
+    """The periodic work of shelves and business; whoever comes second at it finds nothing to do."""
 
     def __init__(
         self,
@@ -43,12 +45,14 @@ class Sweep:
         overflow: Overflow,
         discs: DiscLife,
         ending: Ending,
+        invoicing: Invoicing,
         correspondences: Sequence[Correspondence],
     ) -> None:
         self._plans = plans
         self._overflow = overflow
         self._discs = discs
         self._ending = ending
+        self._invoicing = invoicing
         self._correspondences = correspondences
 
     async def all(self) -> Swept:
@@ -66,6 +70,7 @@ class Sweep:
             self._discs.erase_all,
             self._discs.destroy,
             self._ending.advance,
+            self._invoicing.issue_due,
             self._send_letters,
         ):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from mail6m.model import Act
 from mail6m.storage.audit import By, audited, note
@@ -11,23 +11,32 @@ from mail6m.storage.pool import Pool, Row, utc
 
 _COLUMNS = """
     customer_id, company, email, language, time_zone, asked_at, asked_by, due_at, closed_at,
-    key_destroyed_at, destroyed_at, messages, raw_bytes, first_at, last_at, accounts, discs, told"""
+    key_destroyed_at, destroyed_at, messages, raw_bytes, first_at, last_at, accounts, discs, told,
+    (SELECT ended_on FROM contract t WHERE t.customer_id = closing.customer_id)"""
 
-_ASK = audited("""
+_ASK = audited(
+    """
     INSERT INTO closing (customer_id, company, email, language, time_zone, asked_by, due_at)
     SELECT c.customer_id, c.company,
            coalesce(nullif(p.email, ''), (SELECT email FROM account a
                     WHERE a.customer_id = c.customer_id AND role = 'administrator'
                     ORDER BY account_id LIMIT 1), ''),
-           coalesce(nullif(p.language, ''), 'fr'), p.time_zone, %(by_account)s,
-           now() + %(days)s * interval '1 day'
+           coalesce(nullif(p.language, ''), 'fr'), p.time_zone, %(by_account)s, %(due_at)s
     FROM customer c JOIN preferences p USING (customer_id)
     WHERE c.customer_id = %(customer)s AND c.customer_id <> 0
-    ON CONFLICT DO NOTHING RETURNING customer_id""")
+    ON CONFLICT DO NOTHING RETURNING customer_id""",
+    """
+    UPDATE contract t SET ended_on = %(ended_on)s FROM done
+    WHERE t.customer_id = done.customer_id""",
+)
 
-_WITHDRAW = audited("""
+_WITHDRAW = audited(
+    """
     DELETE FROM closing WHERE customer_id = %(customer)s AND closed_at IS NULL
-    RETURNING customer_id""")
+    RETURNING customer_id""",
+    """
+    UPDATE contract t SET ended_on = NULL FROM done WHERE t.customer_id = done.customer_id""",
+)
 
 _OF = f"SELECT {_COLUMNS} FROM closing WHERE customer_id = %s"
 _ALL = f"SELECT {_COLUMNS} FROM closing ORDER BY asked_at"
@@ -73,6 +82,8 @@ class Closing:
     """That had been written for the customer, and whose images had been destroyed before."""
     told: tuple[str, ...]
     """The letters about it that have been sent."""
+    ended_on: date | None
+    """The last day that is due; None: it ended before there were contracts."""
 
     @property
     def asker(self) -> str:
@@ -86,9 +97,12 @@ class Closings:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def ask(self, by: By, days: int) -> bool:
-        """The contract ends in so many days; False if that has been said already."""
-        parameters = {"customer": by.customer, "days": days}
+    async def ask(self, by: By, ended_on: date, due_at: datetime) -> bool:
+        """The contract ends on a day, and then all is destroyed; False if that has been said.
+
+        Until ``due_at`` it can be withdrawn, and mail is taken in.
+        """
+        parameters = {"customer": by.customer, "ended_on": ended_on, "due_at": due_at}
         return bool(await self._pool.query(_ASK, parameters | note(by, Act.CLOSING_ASKED)))
 
     async def withdraw(self, by: By) -> bool:
@@ -129,9 +143,9 @@ class Closings:
 
 def _closing(row: Row) -> Closing:
     (customer, company, email, language, zone, asked_at, asked_by, due, closed, key, destroyed,
-     messages, raw, first, last, accounts, discs, told) = row  # fmt: skip
+     messages, raw, first, last, accounts, discs, told, ended_on) = row  # fmt: skip
     return Closing(
         customer, company, email, language, zone, asked_at.astimezone(UTC), asked_by,
         due.astimezone(UTC), utc(closed), utc(key), utc(destroyed), messages, raw, utc(first),
-        utc(last), accounts, discs, tuple(told),
+        utc(last), accounts, discs, tuple(told), ended_on,
     )  # fmt: skip

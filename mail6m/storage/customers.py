@@ -21,8 +21,9 @@ WITH new AS (
     INSERT INTO contract (customer_id, started_on)
     VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date)
 ), contract_plan AS (
-    INSERT INTO contract_plan (customer_id, since, plan, capacity)
-    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date, %(plan)s, %(capacity)s)
+    INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
+    VALUES (%(customer)s, (now() AT TIME ZONE 'Europe/Paris')::date, %(plan)s, %(capacity)s,
+            %(monthly)s)
 )
 INSERT INTO account (customer_id, email, password_hash)
 SELECT customer_id, %(email)s, %(password_hash)s FROM new
@@ -70,8 +71,13 @@ class Customers:
         capacity: int,
         wrapped_key: bytes,
         password_hash: str | None,
+        monthly: int | None = None,
     ) -> None:
-        """Add a customer with its first account. Raises `Refused` if the address is taken."""
+        """Add a customer with its first account, and its contract, which begins today.
+
+        ``monthly``: the price of a dedicated cabinet, in cents. Raises `Refused` if the address is
+        taken.
+        """
         try:
             await self._pool.query(
                 _ADD,
@@ -83,6 +89,7 @@ class Customers:
                     "capacity": capacity,
                     "wrapped_key": wrapped_key,
                     "password_hash": password_hash,
+                    "monthly": monthly,
                 },
             )
         except psycopg2.errors.UniqueViolation as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import psycopg2
@@ -100,10 +100,16 @@ GROUP BY customer_id HAVING sum(messages) > 0 ORDER BY customer_id"""
 
 _ERASE = "SELECT erase_what_is_on_discs(%s, %s)"
 
-_SHIP = audited("""
+# It is due once, on the day that it is first sent.
+_SHIP = audited(
+    """
     UPDATE disc SET state = 'shipped', shipped_at = now(), told = array_remove(told, 'disc_shipped')
     WHERE customer_id = %(customer)s AND serial = %(serial)s AND state IN ('written', 'shipped')
-    RETURNING serial""")
+    RETURNING customer_id, serial""",
+    """
+    INSERT INTO charge (customer_id, kind, object, on_day)
+    SELECT customer_id, 'disc', serial, %(day)s FROM done ON CONFLICT DO NOTHING""",
+)
 
 _RECEIVE = audited("""
     UPDATE disc SET received_at = now()
@@ -276,9 +282,14 @@ class Discs:
         """Erase for good what is on discs, at most so many messages; how many there were."""
         return int((await self._pool.query(_ERASE, (customer, most)))[0][0])
 
-    async def ship(self, by: By, serial: str) -> bool:
-        """It is on its way, for the first time or again; False if it is not there to be sent."""
-        return await self._step(_SHIP, by, serial, Act.DISC_SHIPPED)
+    async def ship(self, by: By, serial: str, day: date) -> bool:
+        """It is on its way, for the first time or again; False if it is not there to be sent.
+
+        The first time, it is due on ``day``.
+        """
+        parameters = {"customer": by.customer, "serial": serial, "day": day}
+        act = note(by, Act.DISC_SHIPPED, serial)
+        return bool(await self._pool.query(_SHIP, parameters | act))
 
     async def receive(self, by: By, serial: str) -> bool:
         """It has arrived; False if it was not sent, or has arrived already."""

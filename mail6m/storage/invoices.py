@@ -47,6 +47,11 @@ WHERE (%(customer)s::integer IS NULL OR customer_id = %(customer)s)
 
 _CREDITS = f"{_SELECT} WHERE customer_id = %s AND corrects = %s {_NEWEST_FIRST}"
 
+_INVOICED = """
+SELECT i.quarter, (SELECT json_agg(json_build_array(kind, day, plan, object, gross, vat, net))
+                   FROM invoice_line l WHERE (l.customer_id, l.number) = (i.customer_id, i.number))
+FROM invoice i WHERE customer_id = %s AND kind = 'invoice'"""
+
 _UNDOCUMENTED = """
 SELECT i.customer_id, i.number FROM invoice i
 WHERE NOT EXISTS (SELECT FROM invoice_document d
@@ -107,6 +112,11 @@ class Invoices:
         """The credit notes about an invoice, the newest first."""
         rows = await self._pool.query(_CREDITS, (customer, text(number)))
         return [_standing(row) for row in rows]
+
+    async def invoiced(self, customer: int) -> dict[date, list[Line]]:
+        """What a customer's invoices have on them, by the first day of their quarter."""
+        rows = await self._pool.query(_INVOICED, (customer,))
+        return {quarter: [_line(line) for line in lines] for quarter, lines in rows}
 
     async def undocumented(self) -> list[tuple[int, str]]:
         """Customer and number of those whose PDF has not been made, the oldest first."""

@@ -35,7 +35,8 @@ SELECT p.customer_id, p.next_plan, p.next_plan_on, p.time_zone
 FROM preferences p JOIN customer c USING (customer_id)
 WHERE p.next_plan_on <= %s AND c.plan <> 'dedicated' ORDER BY customer_id"""
 
-# Several processes may do it at once: the order is taken by one of them.
+# Several processes may do it at once: the order is taken by one of them. What is due from that day
+# on changes with it.
 _APPLY = audited(
     """
     UPDATE preferences SET next_plan = NULL, next_plan_on = NULL
@@ -44,6 +45,12 @@ _APPLY = audited(
     """
     UPDATE customer c SET plan = %(plan)s, capacity = %(capacity)s FROM done
     WHERE c.customer_id = done.customer_id""",
+    """
+    INSERT INTO contract_plan (customer_id, since, plan, capacity)
+    SELECT done.customer_id, greatest(%(on)s, started_on), %(plan)s, %(capacity)s
+    FROM done JOIN contract USING (customer_id)
+    ON CONFLICT (customer_id, since) DO UPDATE
+    SET plan = excluded.plan, capacity = excluded.capacity, monthly = NULL""",
 )
 
 

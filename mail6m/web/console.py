@@ -37,6 +37,7 @@ from mail6m.storage.accounts import Accounts
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit
 from mail6m.storage.claims import Claims
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
@@ -50,6 +51,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -65,6 +67,7 @@ from mail6m.web.leaving import LeavingPages
 from mail6m.web.operator.invoices import HouseInvoicePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
+from mail6m.web.operator.tariffs import TariffPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.queue import QueuePages
 from mail6m.web.render import Renderer
@@ -90,6 +93,7 @@ PAGES: tuple[type, ...] = (
     InvoicePages,
     HouseInvoicePages,
     PaymentPages,
+    TariffPages,
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -151,7 +155,8 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     )
     whitelist = Whitelist(parts.pool)
     reissue = Reissue(parts.directory, parts.deliveries)
-    plans = Plans(parts.pool)
+    plans, contracts = Plans(parts.pool), Contracts(parts.pool)
+    tariffs, sellers = TariffTable(parts.pool), SellerTable(parts.pool)
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     invoices, payments = Invoices(parts.pool), Payments(parts.pool)
@@ -180,7 +185,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
             parts.mx_names,
         ),
         CellarPages(parts.cellar, parts.archivist),
-        DiscPages(parts.discs, parts.disc_life),
+        DiscPages(parts.discs, parts.disc_life, tariffs),
         QueuePages(parts.deliveries),
         DomainPages(
             declarations,
@@ -192,7 +197,10 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ),
         WhitelistPages(whitelist),
         PreferencesPages(
-            PreferencesTable(parts.pool), plans, PlanChanges(plans, parts.clock), renderer.words
+            PreferencesTable(parts.pool),
+            plans,
+            PlanChanges(plans, contracts, parts.clock),
+            renderer.words,
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
@@ -200,5 +208,6 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         InvoicePages(invoices, payments, documents, parts.checkout),
         HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
         PaymentPages(payments, bookkeeping),
+        TariffPages(tariffs, sellers),
     ]
     return guard, pages

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mail6m.billing.months import paris_day
 from mail6m.shelves.discs import DiscLife
 from mail6m.storage.discs import Disc, Discs
 from mail6m.storage.errors import Refused
+from mail6m.storage.tariffs import TariffTable
 from mail6m.web.menu import N_
 from mail6m.web.routes import act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -16,9 +18,10 @@ _UNDER_WAY = ("ordered", "written", "shipped")
 class DiscPages:
     """The customer's discs."""
 
-    def __init__(self, discs: Discs, life: DiscLife) -> None:
+    def __init__(self, discs: Discs, life: DiscLife, tariffs: TariffTable) -> None:
         self._discs = discs
         self._life = life
+        self._tariffs = tariffs
 
     @page(PATH)
     async def list(self, visit: Visit) -> Answer:
@@ -29,6 +32,7 @@ class DiscPages:
             "refused": discs[0] if discs and discs[0].state == "refused" else None,
             "discs": [disc for disc in discs if disc.state not in ("offered", "refused")],
             "under_way": any(disc.state in _UNDER_WAY for disc in discs),
+            "price": (await self._tariffs.all()).at(paris_day(visit.now)).disc,
         }
         return Html("discs.html", values)
 

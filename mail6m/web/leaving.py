@@ -12,7 +12,7 @@ from mail6m.access.brake import TooManyFailures
 from mail6m.access.security import Security
 from mail6m.access.signin import WrongPassword
 from mail6m.model import Act
-from mail6m.shelves.closing import DAYS, Ending
+from mail6m.shelves.closing import Ending, Term
 from mail6m.shelves.export.whole import FORMATS
 from mail6m.shelves.exports import Exporter
 from mail6m.storage.audit import Audit
@@ -109,19 +109,20 @@ class LeavingPages:
     async def close_form(self, visit: Visit) -> Answer:
         """Whether the contract is really to end."""
         company = (await self._customers.get(visit.customer)).company
-        return _closing(CloseForm(None, company), company)
+        return _closing(CloseForm(None, company), company, self._ending.term())
 
     @act(PATH + "/resilier")
     async def close(self, visit: Visit) -> Answer:
-        """The button Résilier: the contract ends in a week."""
+        """The button Résilier: the contract ends with the month."""
         company = (await self._customers.get(visit.customer)).company
         form = CloseForm(visit.form, company)
+        term = self._ending.term()
         if not form.validate():
-            return _closing(form, company, 400)
+            return _closing(form, company, term, 400)
         try:
             await self._security.confirm(visit.identity, visit.by, form.current.data or "")
         except (WrongPassword, TooManyFailures) as error:
-            return _closing(form, company, blame(form, error))
+            return _closing(form, company, term, blame(form, error))
         try:
             await self._ending.ask(visit.by)
         except Refused:
@@ -158,8 +159,8 @@ class LeavingPages:
         return Download(_name(export), KINDS[export.format], export.size, sha256.hex(), pieces)
 
 
-def _closing(form: CloseForm, company: str, status: int = 200) -> Answer:
-    return Html("leaving_close.html", {"form": form, "company": company, "days": DAYS}, status)
+def _closing(form: CloseForm, company: str, term: Term, status: int = 200) -> Answer:
+    return Html("leaving_close.html", {"form": form, "company": company, "term": term}, status)
 
 
 def _name(export: Export) -> str:

@@ -48,5 +48,6 @@ OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
     Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
     Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
+    Entry("/exploitation/tarifs", N_("Tarifs et société"), "preferences", 1),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )

@@ -31,6 +31,7 @@ def _grouped(menu: Iterable[Entry]) -> list[list[Entry]]:
 _MENU, _OPERATORS_MENU = _grouped(MENU), _grouped(OPERATORS_MENU)
 _DATES = {"fr": "dd/MM/yyyy", "en": "d MMM yyyy"}
 _PERCENT = {"fr": "#,##0 %", "en": "#,##0%"}
+_WHOLE_EUROS = {"fr": "#,##0\u00a0¤", "en": "¤#,##0"}
 _UNITS = {"fr": ("octets", "Ko", "Mo", "Go"), "en": ("bytes", "KB", "MB", "GB")}
 
 _PASSWORD, _DISCS = N_("Choisir un mot de passe"), N_("Voir vos DVD")
@@ -95,9 +96,10 @@ class Renderer:
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
+            "euros": texts.euros,
+            "rate": texts.rate,
             "encryption": texts.encryption,
             "amount": texts.amount,
-            "rate": texts.rate,
             "month": texts.month,
             "quarter": texts.quarter,
             "sender": sender,
@@ -176,11 +178,6 @@ class _Texts:
         """Money, to the cent: ``1 234,50 €``."""
         return format_currency(Decimal(cents) / 100, "EUR", locale=self._locale)
 
-    def rate(self, hundredths: int) -> str:
-        """A rate of VAT: ``20 %``, ``5,5 %``."""
-        pattern = _PERCENT[self._language].replace("0", "0.##")
-        return format_decimal(Decimal(hundredths) / 10_000, pattern, locale=self._locale)
-
     def month(self, day: date) -> str:
         """``octobre 2026``."""
         return format_date(day, "MMMM y", locale=self._locale)
@@ -189,5 +186,17 @@ class _Texts:
         """``4e trimestre 2026``."""
         return format_date(day, "QQQQ y", locale=self._locale)
 
-    def _new_number(self, number: float, pattern: str | None) -> str:
+    def euros(self, cents: int) -> str:
+        """A price: ``40 €``, ``40,50 €``."""
+        pattern = _WHOLE_EUROS[self._language] if cents % 100 == 0 else None
+        return format_currency(
+            Decimal(cents) / 100, "EUR", pattern, locale=self._locale, currency_digits=not pattern
+        )
+
+    def rate(self, hundredths: int) -> str:
+        """Hundredths of a percent: ``20 %``, ``5,5 %``."""
+        pattern = _PERCENT[self._language].replace("0", "0.##", 1)
+        return self._number(Decimal(hundredths) / 10_000, pattern)
+
+    def _new_number(self, number: float | Decimal, pattern: str | None) -> str:
         return format_decimal(number, pattern, locale=self._locale)

@@ -358,6 +358,21 @@ SCENES = [
           sent("/exploitation/paiements", "Affecter", number="2026-9999", amount="dix")),
     Scene("exploitation-paiements-importes", "", "operator english",
           sent("/exploitation/paiements", "Import", releve="Date;Montant\n2026-11-02;1,00\n")),
+    # Tarifs et société
+    Scene(
+        "exploitation-tarifs-a-venir", "", "operator",
+        sent("/exploitation/tarifs", "Enregistrer les tarifs", since="2999-01-01", tiroir="42,50"),
+    ),
+    Scene(
+        "exploitation-tarifs-faux", "", "operator",
+        sent("/exploitation/tarifs", "Enregistrer les tarifs", tiroir="quarante", vat="120"),
+    ),
+    Scene(
+        "exploitation-tarifs-societe-fausse", "", "operator",
+        sent("/exploitation/tarifs", "Enregistrer la société", name="Mail6M", siret="1",
+             iban="FR14 2004 1010 0505 0001 3M02 607", street="18 Bis avenue du Val de Saône"),
+    ),
+    Scene("exploitation-tarifs-en-anglais", "", "operator english", at("/exploitation/tarifs")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),

@@ -62,3 +62,61 @@ BEGIN
     RETURN number_;
 END
 $$;
+
+-- What an invoice says of a customer: billing.invoice.Party.
+CREATE FUNCTION buyer_of(who integer) RETURNS jsonb LANGUAGE sql STABLE AS
+$$
+    SELECT jsonb_build_object(
+        'name', c.company, 'street', p.address, 'postcode', p.postcode, 'city', p.city,
+        'country', p.country, 'contact', trim(p.first_name || ' ' || p.last_name),
+        'email', coalesce(nullif(p.email, ''), (
+            SELECT email FROM account a WHERE a.customer_id = c.customer_id AND role = 'administrator'
+            ORDER BY account_id LIMIT 1), ''))
+    FROM customer c JOIN preferences p USING (customer_id) WHERE c.customer_id = who
+$$;
+
+-- As 0009 has it; and what invoices have to say of the customer is kept, before who signs in is forgotten.
+CREATE OR REPLACE FUNCTION destroy_key(leaver integer) RETURNS boolean LANGUAGE plpgsql AS
+$$
+BEGIN
+    PERFORM 1 FROM closing
+    WHERE customer_id = leaver AND closed_at < now() - interval '1 hour' AND key_destroyed_at IS NULL
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE domain SET closed = true WHERE customer_id = leaver AND NOT closed;
+    IF FOUND THEN                                       -- one has been declared meanwhile
+        UPDATE closing SET closed_at = now() WHERE customer_id = leaver;
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT FROM delivery WHERE customer_id = leaver AND state = 0)
+       OR EXISTS (SELECT FROM disc WHERE customer_id = leaver AND state IN ('written', 'shipped')) THEN
+        RETURN false;
+    END IF;
+    UPDATE closing c
+    SET key_destroyed_at = now(), messages = m.messages, raw_bytes = m.raw_bytes,
+        first_at = (SELECT received_at FROM message WHERE customer_id = leaver AND shelf IN (0, 1)
+                    ORDER BY message_id LIMIT 1),
+        last_at = (SELECT received_at FROM message WHERE customer_id = leaver AND shelf IN (0, 1)
+                   ORDER BY message_id DESC LIMIT 1),
+        accounts = (SELECT count(*) FROM account WHERE customer_id = leaver),
+        discs = (SELECT count(*) FROM disc WHERE customer_id = leaver AND written_at IS NOT NULL),
+        serials = ARRAY (SELECT serial FROM disc WHERE customer_id = leaver)
+    FROM (SELECT coalesce(sum(s.messages), 0) AS messages, coalesce(sum(s.raw_bytes), 0) AS raw_bytes
+          FROM shelf_count s WHERE customer_id = leaver AND shelf IN (0, 1)) AS m
+    WHERE c.customer_id = leaver;
+    UPDATE contract SET buyer = buyer_of(leaver) WHERE customer_id = leaver;
+    UPDATE customer SET wrapped_key = '' WHERE customer_id = leaver;
+    DELETE FROM export WHERE customer_id = leaver;
+    DELETE FROM account WHERE customer_id = leaver;     -- sessions and letters go with them
+    RETURN true;
+END
+$$;
+
+-- Those who were leaving before there were contracts: theirs ends with the month in which they asked.
+UPDATE contract c
+SET ended_on = (date_trunc('month', l.asked_at AT TIME ZONE 'Europe/Paris') + interval '1 month - 1 day')::date
+FROM closing l WHERE l.customer_id = c.customer_id;
+UPDATE contract c SET buyer = buyer_of(c.customer_id)
+FROM closing l WHERE l.customer_id = c.customer_id AND l.key_destroyed_at IS NOT NULL;

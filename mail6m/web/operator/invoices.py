@@ -10,7 +10,8 @@ from wtforms import DateField, Form, ValidationError
 from wtforms.validators import InputRequired
 
 from mail6m.billing.invoice import Standing
-from mail6m.billing.payments import PARIS, Bookkeeping
+from mail6m.billing.months import paris_day
+from mail6m.billing.payments import Bookkeeping
 from mail6m.storage.documents import Documents
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
@@ -75,7 +76,7 @@ class PaymentForm(Form):
 
 def today(visit: Visit) -> date:
     """The seller's day."""
-    return visit.now.astimezone(PARIS).date()
+    return paris_day(visit.now)
 
 
 class HouseInvoicePages:

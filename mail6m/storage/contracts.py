@@ -1,0 +1,113 @@
+"""Contracts: since when, until when, what has been had, and what is due once.
+
+They outlive their customers, whose accounts are to be kept (decision 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from mail6m.billing.invoice import Party
+from mail6m.billing.months import Contract, Had, Sent
+from mail6m.model import Act
+from mail6m.storage.audit import By, audited, note
+from mail6m.storage.errors import Refused
+from mail6m.storage.pool import Pool
+
+_GET = """
+SELECT started_on, ended_on,
+       (SELECT json_agg(json_build_array(since, plan, capacity, monthly) ORDER BY since)
+        FROM contract_plan p WHERE p.customer_id = c.customer_id),
+       (SELECT json_agg(json_build_array(object, on_day)) FROM charge d
+        WHERE d.customer_id = c.customer_id AND kind = 'disc')
+FROM contract c WHERE customer_id = %s"""
+
+# Less months invoiced than begun, or a disc that is on no invoice: somebody has to look.
+_TO_INVOICE = """
+SELECT customer_id FROM contract c
+WHERE (SELECT count(*) FROM generate_series(date_trunc('month', started_on::timestamp),
+                                            least(ended_on, %(before)s::date - 1), '1 month'))
+      > (SELECT count(*) FROM invoice_line l JOIN invoice i USING (customer_id, number)
+         WHERE l.customer_id = c.customer_id AND l.kind = 'month' AND i.kind = 'invoice')
+   OR EXISTS (SELECT FROM charge d WHERE d.customer_id = c.customer_id AND on_day < %(before)s
+              AND NOT EXISTS (
+                  SELECT FROM invoice_line l JOIN invoice i USING (customer_id, number)
+                  WHERE l.customer_id = c.customer_id AND l.kind = d.kind AND l.object = d.object
+                    AND i.kind = 'invoice'))
+ORDER BY customer_id"""
+
+_BUYER = "SELECT coalesce(buyer, buyer_of(customer_id)) FROM contract WHERE customer_id = %s"
+
+_AGREE = audited(
+    """
+    INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
+    SELECT customer_id, %(since)s, 'dedicated', %(capacity)s, %(monthly)s FROM contract c
+    WHERE customer_id = %(customer)s AND started_on <= %(since)s
+      AND (ended_on IS NULL OR ended_on >= %(since)s)
+      AND NOT EXISTS (
+          SELECT FROM invoice_line l JOIN invoice i USING (customer_id, number)
+          WHERE l.customer_id = c.customer_id AND l.kind = 'month' AND i.kind = 'invoice'
+            AND l.day >= date_trunc('month', %(since)s::timestamp))
+    ON CONFLICT (customer_id, since) DO UPDATE
+    SET plan = excluded.plan, capacity = excluded.capacity, monthly = excluded.monthly
+    RETURNING customer_id""",
+    """
+    UPDATE preferences p SET next_plan = NULL, next_plan_on = NULL FROM done
+    WHERE p.customer_id = done.customer_id AND next_plan_on >= %(since)s""",
+)
+
+_APPLY = """
+UPDATE customer c SET plan = p.plan, capacity = p.capacity
+FROM (SELECT DISTINCT ON (customer_id) customer_id, plan, capacity FROM contract_plan
+      WHERE since <= %s ORDER BY customer_id, since DESC) AS p
+WHERE p.customer_id = c.customer_id AND p.plan = 'dedicated'
+  AND (c.plan, c.capacity) <> (p.plan, p.capacity)
+RETURNING c.customer_id"""
+
+
+class Contracts:
+    """The tables ``contract``, ``contract_plan`` and ``charge``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get(self, customer: int) -> Contract:
+        """A customer's, though it may have ended. Raises `Refused` if it has never had one."""
+        rows = await self._pool.query(_GET, (customer,))
+        if not rows:
+            raise Refused(f"there is no contract of customer {customer}")
+        started_on, ended_on, plans, discs = rows[0]
+        had = tuple(Had(date.fromisoformat(since), *rest) for since, *rest in plans)
+        sent = tuple(Sent(serial, date.fromisoformat(on)) for serial, on in discs or ())
+        return Contract(customer, started_on, ended_on, had, sent)
+
+    async def to_invoice(self, before: date) -> Sequence[int]:
+        """Customers of whom something before a day, the first of a month, is on no invoice."""
+        rows = await self._pool.query(_TO_INVOICE, {"before": before})
+        return [customer for (customer,) in rows]
+
+    async def buyer(self, customer: int) -> Party:
+        """What an invoice says of it, who may be a customer no more. Raises `Refused`."""
+        rows = await self._pool.query(_BUYER, (customer,))
+        if not rows or rows[0][0] is None:
+            raise Refused(f"nothing is known of customer {customer} that an invoice could say")
+        return Party(**rows[0][0])
+
+    async def agree(self, by: By, since: date, capacity: int, monthly: int) -> bool:
+        """A dedicated cabinet, in place of what was ordered; bytes, cents a month.
+
+        False if the contract is not there then, or if a month from there on is on an invoice.
+        """
+        parameters = {
+            "customer": by.customer,
+            "since": since,
+            "capacity": capacity,
+            "monthly": monthly,
+        }
+        act = note(by, Act.PRICE_AGREED, f"{capacity}, {monthly} ({since})")
+        return bool(await self._pool.query(_AGREE, parameters | act))
+
+    async def apply(self, today: date) -> Sequence[int]:
+        """Have customers get what was agreed on by a day; who got something."""
+        return [customer for (customer,) in await self._pool.query(_APPLY, (today,))]
