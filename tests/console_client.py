@@ -843,6 +843,12 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "POST /exploitation/factures/<number>/reprendre": lambda h: Sample(
         {"number": h.invoice}, [("paiement", h.payment), ("raison", "Erreur")], foreign=404
     ),
+    "GET /exploitation/factures/<number>/avoir": lambda h: Sample(
+        {"number": h.invoice}, foreign=404
+    ),
+    "POST /exploitation/factures/<number>/avoir": lambda h: Sample(
+        {"number": h.invoice}, [("ligne-1", "40,00"), ("raison", "Panne")], foreign=404
+    ),
     "GET /exploitation/paiements": lambda _: Sample(foreign=404),
     "POST /exploitation/paiements": lambda h: Sample(
         fields=[("releve", f"Date;Montant;Motif\n2026-11-03;1,00;{h.word}\n".encode())],

@@ -254,6 +254,33 @@ def test_a_mistake(at: Console, house: House, bookkeeper: Browser) -> None:
     assert "-10,00 €" in page.text
 
 
+def test_a_credit_note(at: Console, house: House, bookkeeper: Browser) -> None:
+    """Of some of a line, with a reason that the customer reads; never of more than is left."""
+    path = f"/exploitation/factures/{house.invoice}"
+    form = f"{path}/avoir"
+    assert "Tiroir, juillet 2026" in bookkeeper.get(form).text
+    for typed, status in (
+        ([("raison", "Panne")], 400),
+        ([("ligne-1", "10"), ("raison", " ")], 400),
+        ([("ligne-1", "dix"), ("raison", "Panne")], 400),
+        ([("ligne-1", "40,01"), ("raison", "Panne")], 409),
+        ([("ligne-9", "1"), ("raison", "Panne")], 409),
+    ):
+        page = bookkeeper.post(form, typed)
+        assert page.status == status
+        assert 'role="alert"' in page.text
+    issued = bookkeeper.post(form, [("ligne-1", "40"), ("ligne-2", "1,5"), ("raison", "Panne")])
+    assert issued.status == 303
+    page = bookkeeper.get(issued.location)
+    assert "-41,50 €" in page.text
+    assert bookkeeper.get(issued.location + "/avoir").status == 404
+    number = issued.location.rpartition("/")[2]
+    customer = enter(at, house.reader)
+    page = customer.get(f"/factures/{number}")
+    assert "Panne" in page.text
+    assert "68,50 €" in customer.get(f"/factures/{house.invoice}").text
+
+
 def test_a_statement(at: Console, house: House, bookkeeper: Browser) -> None:
     """What was matched is recorded; what was not is assigned, or put aside."""
     path = "/exploitation/paiements"

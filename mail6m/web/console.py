@@ -16,6 +16,7 @@ from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.billing.checkout import Checkout
+from mail6m.billing.credits import CreditNotes
 from mail6m.billing.payments import Bookkeeping
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.trial import Trial
@@ -206,7 +207,14 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
         ActivityPages(audit, parts.cabinet),
         OverviewPages(),
         InvoicePages(invoices, payments, documents, parts.checkout),
-        HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
+        HouseInvoicePages(
+            Ledger(parts.pool),
+            invoices,
+            payments,
+            documents,
+            bookkeeping,
+            CreditNotes(invoices, sellers, parts.clock),
+        ),
         PaymentPages(payments, bookkeeping),
         TariffPages(tariffs, sellers),
     ]

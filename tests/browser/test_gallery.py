@@ -167,9 +167,15 @@ def forged(hall: Hall, window: Window) -> Response:
     return window.send("Se connecter", email="georges@duchemin.fr", password="armoire")
 
 
-def invoice(which: int, path: str = "/factures") -> Reach:
+def invoice(which: int, path: str = "/factures", more: str = "") -> Reach:
     """One of the hoarder's invoices."""
-    return lambda hall, window: window.go(f"{path}/{hall.invoices[which]}")
+    return lambda hall, window: window.go(f"{path}/{hall.invoices[which]}{more}")
+
+
+def wrong_credit(hall: Hall, window: Window) -> Response:
+    """A credit note of more than there is."""
+    window.go(f"/exploitation/factures/{hall.invoices[1]}/avoir")
+    return window.send("Émettre l'avoir", **{"ligne-2": "4000", "raison": "Panne"})
 
 
 def wrong_payment(hall: Hall, window: Window) -> Response:
@@ -350,6 +356,9 @@ SCENES = [
     Scene("exploitation-facture", "/exploitation/factures/<number>", "operator",
           invoice(1, "/exploitation/factures")),
     Scene("exploitation-facture-fausse", "", "operator", wrong_payment),
+    Scene("exploitation-avoir", "/exploitation/factures/<number>/avoir", "operator",
+          invoice(2, "/exploitation/factures", "/avoir")),
+    Scene("exploitation-avoir-faux", "", "operator", wrong_credit),
     Scene("exploitation-paiements", "/exploitation/paiements", "operator",
           at("/exploitation/paiements")),
     Scene("exploitation-paiements-faux", "", "operator",
