@@ -184,6 +184,8 @@ class Foundation:
         self.tariffs, self.sellers = TariffTable(self.console_pool), SellerTable(self.console_pool)
         self.contracts, self.invoices = Contracts(self.console_pool), Invoices(self.console_pool)
         self.invoicing = Invoicing(self.contracts, self.tariffs, self.sellers, self.invoices, now)
+        self.payments = Payments(self.console_pool)
+        self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
         self.credit_notes = CreditNotes(self.invoices, self.sellers, now)
         self.agreements = Agreements(self.contracts, now)
         self.documents = Documents(self.invoices, DocumentTable(self.console_pool), deferToThread)

@@ -31,8 +31,7 @@ from mail6m.access.signin import new_token, token_hash, totp_owner
 from mail6m.access.signup import Mode
 from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.billing.checkout import Checkout
-from mail6m.billing.invoice import Draft, Kind, LineKind, Party, with_nets
-from mail6m.billing.invoice import Line as InvoiceLine
+from mail6m.billing.invoice import Party
 from mail6m.billing.paypal import Order, Terms
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.giving_up import GivingUp
@@ -81,7 +80,7 @@ from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route, routes_of
-from tests.billed import SELLER
+from tests.invoiced import drafted, issued
 from tests.carried import trusted
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
@@ -718,26 +717,9 @@ def new_house(at: Console) -> House:
 
 def new_invoice(at: Console, customer: int, word: str) -> tuple[str, int, str, str]:
     """An invoice with its PDF, a payment of a part, and what may be of it; `House` says what."""
-    at.ask("INSERT INTO contract VALUES (%s, '2026-01-01') ON CONFLICT DO NOTHING", customer)
-    lines = [
-        InvoiceLine(LineKind.MONTH, date(2026, month, 1), "tiroir", "", 4000, 2000)
-        for month in (7, 8, 9)
-    ]
     buyer = Party(f"Société {word}", f"rue-{word}", "59110", f"ville-{word}", "FR")
-    issued, due = date(2026, 10, 1), date(2026, 10, 31)
-    draft = Draft(customer, Kind.INVOICE, issued, due, SELLER, buyer, with_nets(lines),
-                  quarter=date(2026, 7, 1))  # fmt: skip
-    by = By(customer, "mail6m", "")
-    with new_pool(at.dsn) as pool:
-        invoice = run(lambda: Invoices(pool).issue(by, draft))
-    assert invoice is not None
-    number = invoice.number
-    at.ask(
-        "INSERT INTO invoice_document VALUES (%s, %s, %s)",
-        customer,
-        number,
-        b"%PDF-1.7 " + word.encode(),
-    )
+    draft = drafted(customer, 4000, date(2026, 10, 1), buyer)
+    number = issued(at.ask, draft, b"%PDF-1.7 " + word.encode())
     [[payment]] = at.ask(
         "INSERT INTO payment (customer_id, number, received_on, amount, method, reference,"
         " recorded_by) VALUES (%s, %s, '2026-11-02', 1000, 'cheque', %s, 'compta@mail6m.test')"
@@ -980,6 +962,12 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/factures/<number>/reprendre": lambda h: Sample(
         {"number": h.invoice}, [("paiement", h.payment), ("raison", "Erreur")], foreign=404
+    ),
+    "GET /exploitation/factures/<number>/avoir": lambda h: Sample(
+        {"number": h.invoice}, foreign=404
+    ),
+    "POST /exploitation/factures/<number>/avoir": lambda h: Sample(
+        {"number": h.invoice}, [("ligne-1", "40,00"), ("raison", "Panne")], foreign=404
     ),
     "GET /exploitation/paiements": lambda _: Sample(foreign=404),
     "POST /exploitation/paiements": lambda h: Sample(

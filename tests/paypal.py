@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -285,6 +286,14 @@ class _Request(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def paid_by(stand_in: StandIn, secret: Path) -> list[str]:
+    """The options of a server whose customers pay by it."""
+    return [
+        *("--paypal-client-id", CLIENT, "--paypal-secret-file", str(secret)),
+        *("--paypal-webhook-id", WEBHOOK, "--paypal-api", stand_in.url),
+    ]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from wtforms.widgets import html_params
 from mail6m.model import Message
 from mail6m.web.cabinet import read_date
 from mail6m.web.forms import attributes
-from mail6m.web.menu import MENU
+from mail6m.web.menu import MENU, OPERATORS_MENU
 from mail6m.web.pager import AROUND, Step, followed, numbered
 from mail6m.web.render import Renderer, sender
 from mail6m.web.visit import Visit
@@ -329,7 +329,7 @@ def test_every_icon_is_drawn() -> None:
     """What the menu and the templates name, and nothing else, stands in icons.svg."""
     web = resources.files("mail6m.web")
     drawn = set(re.findall(r'<symbol id="([^"]+)"', (web / "static" / "icons.svg").read_text()))
-    named = {entry.icon for entry in MENU}
+    named = {entry.icon for entry in (*MENU, *OPERATORS_MENU)}
     for template in (web / "templates").iterdir():
         if template.name.endswith(".html"):
             text = template.read_text()

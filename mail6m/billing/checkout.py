@@ -18,7 +18,7 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from mail6m.billing.invoice import Kind
-from mail6m.billing.payments import PARIS
+from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import Away, Capture, Declined, Order, PayPal, Terms, cents_of, is_id
 from mail6m.storage.audit import By
 from mail6m.storage.errors import Refused, Unavailable
@@ -221,7 +221,7 @@ class Checkout:
         await self._payments.record(_by(asked), _payment(asked, back, self._today()))
 
     def _today(self) -> date:
-        return self._now().astimezone(PARIS).date()
+        return paris_day(self._now())
 
 
 _TAKEN = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")

@@ -6,21 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.matching import Matching
+from mail6m.billing.months import paris_day
 from mail6m.billing.statement import Entry, read_statement
 from mail6m.storage.audit import By
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payment, Payments
-
-PARIS = ZoneInfo("Europe/Paris")
-"""The seller's days."""
 
 
 class InThread(Protocol):
@@ -64,7 +61,7 @@ class Bookkeeping:
     @property
     def today(self) -> date:
         """The day that it is for the seller."""
-        return self._now().astimezone(PARIS).date()
+        return paris_day(self._now())
 
     async def record(
         self, by: By, number: str, amount: int, method: Method, on: date, reference: str = ""

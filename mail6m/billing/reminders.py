@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from mail6m.billing.invoice import Standing
-from mail6m.billing.payments import PARIS
+from mail6m.billing.months import paris_day
 from mail6m.billing.reference import spaced
 from mail6m.letters import Notice, Notices
 from mail6m.model import HOUSE
@@ -56,7 +56,7 @@ class InvoiceLetters:
 
     async def send(self) -> int:
         """Send what is due; how many letters."""
-        today = self._now().astimezone(PARIS).date()
+        today = paris_day(self._now())
         sent = 0
         for account in await self._ledger.untold(
             today - timedelta(days=REMINDERS[0][1]), today - NEW
@@ -69,7 +69,7 @@ class InvoiceLetters:
 
     def _due(self, account: Account) -> str | None:
         """The letter that is due now, one at a time and in their order."""
-        today = self._now().astimezone(PARIS).date()
+        today = paris_day(self._now())
         days = (today - account.due_on).days if account.balance > 0 else 0
         for letter, after in REMINDERS:
             if letter not in account.told:

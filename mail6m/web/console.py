@@ -17,6 +17,7 @@ from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.access.signup import Mode, SignUp
 from mail6m.billing.checkout import Checkout
+from mail6m.billing.credits import CreditNotes
 from mail6m.billing.payments import Bookkeeping
 from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
@@ -289,7 +290,14 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         ActivityPages(audit, parts.cabinet),
         OverviewPages(parts.overview),
         InvoicePages(invoices, payments, documents, parts.checkout),
-        HouseInvoicePages(Ledger(parts.pool), invoices, payments, documents, bookkeeping),
+        HouseInvoicePages(
+            Ledger(parts.pool),
+            invoices,
+            payments,
+            documents,
+            bookkeeping,
+            CreditNotes(invoices, sellers, parts.clock),
+        ),
         PaymentPages(payments, bookkeeping),
         KeyPages(tokens),
         PublicPages(

@@ -46,6 +46,17 @@ _MOST_CENTS = 1_000_000_000
 _AMOUNT = re.compile(r"([0-9]{1,8})(?:[.,]([0-9]{1,2}))?")
 
 
+NO_AMOUNT = N_("Écrivez un montant comme 120 ou 1 234,50.")
+
+
+def cents_in(typed: str) -> int | None:
+    """An amount as people write it, in cents; None if it is none, or nothing, or absurd."""
+    bare = re.sub(r"[\s\u00a0\u202f\u20ac]", "", typed)
+    match = _AMOUNT.fullmatch(bare)
+    cents = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0")) if match else 0
+    return cents if 0 < cents <= _MOST_CENTS else None
+
+
 class Euros(Line):
     """An amount as people write it, ``120`` or ``1 234,50``; once valid, its data are cents."""
 
@@ -53,11 +64,9 @@ class Euros(Line):
 
     def pre_validate(self, form: Any) -> None:
         """It is more than nothing, and not absurd."""
-        bare = re.sub(r"[\s\u00a0\u202f\u20ac]", "", str(self.data or ""))
-        match = _AMOUNT.fullmatch(bare)
-        cents = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0")) if match else 0
-        if not 0 < cents <= _MOST_CENTS:
-            raise ValidationError(N_("Écrivez un montant comme 120 ou 1 234,50."))
+        cents = cents_in(str(self.data or ""))
+        if cents is None:
+            raise ValidationError(NO_AMOUNT)
         self.data = cents
 
     def _value(self) -> str:

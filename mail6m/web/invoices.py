@@ -10,7 +10,7 @@ from typing import Any
 
 from mail6m.billing.checkout import Checkout, Result
 from mail6m.billing.invoice import Kind, Standing
-from mail6m.billing.payments import PARIS
+from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import PayPalError
 from mail6m.billing.reference import spaced
 from mail6m.storage.documents import DocumentTable
@@ -80,7 +80,7 @@ def seen(standing: Standing, visit: Visit) -> tuple[Standing, State]:
     """An invoice with its state, on the seller's day."""
     invoice = standing.invoice
     credited = standing.credited >= invoice.gross
-    today = visit.now.astimezone(PARIS).date()
+    today = paris_day(visit.now)
     return standing, state_of(invoice.kind, standing.balance, invoice.due_on, today, credited)
 
 

@@ -114,7 +114,6 @@ class Renderer:
             "cents": texts.cents,
             "encryption": texts.encryption,
             "amount": texts.amount,
-            "rate": texts.rate,
             "month": texts.month,
             "quarter": texts.quarter,
             "euros": texts.euros,
@@ -219,11 +218,6 @@ class _Texts:
     def amount(self, cents: int) -> str:
         """Money, to the cent: ``1 234,50 €``."""
         return format_currency(Decimal(cents) / 100, "EUR", locale=self._locale)
-
-    def rate(self, hundredths: int) -> str:
-        """A rate of VAT: ``20 %``, ``5,5 %``."""
-        pattern = _PERCENT[self._language].replace("0", "0.##")
-        return format_decimal(Decimal(hundredths) / 10_000, pattern, locale=self._locale)
 
     def month(self, day: date) -> str:
         """``octobre 2026``."""

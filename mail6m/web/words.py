@@ -64,6 +64,10 @@ class _French(NullTranslations):
         """None, and a half, are singular in French."""
         return _unbroken(singular if n < 2 else plural)
 
+    def ungettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        """The same; Jinja takes this one where there is one, and Babel's knows no French."""
+        return self.ngettext(msgid1, msgid2, n)
+
 
 @lru_cache(maxsize=2_000)
 def _unbroken(text: str) -> str:

@@ -16,6 +16,7 @@ from mail6m.storage.embedded import Embedded
 from tests.browser.letters import DOMAIN, Letter, awkward, brochure, ordinary
 from tests.browser.stage import Company, Open, Stage, windows
 from tests.harness import LOOPBACK, Say, Server, new_place, require
+from tests.paypal import SECRET, paid_by, paypal
 from tests.scripted_peer import Peer
 from tests.zone import Zone
 
@@ -38,12 +39,15 @@ def stage() -> Iterator[Stage]:
         peer = stack.enter_context(Peer())
         place = stack.enter_context(new_place())
         zone = stack.enter_context(Zone())
+        cashier = stack.enter_context(paypal())
+        secret = place / "paypal-secret"
+        secret.write_text(SECRET)
         options = ("--mx", "mx1.mail6m.com", "--smarthost", f"{LOOPBACK}:{peer.port}")
-        options += ("--dns", str(zone.host))
+        options += ("--dns", str(zone.host), *paid_by(cashier, secret))
         server = stack.enter_context(Server(place, *options))
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Stage(server, peer, zone, database.start())
+        yield Stage(server, peer, zone, database.start(), cashier)
 
 
 @pytest.fixture(scope="package")

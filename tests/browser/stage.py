@@ -6,7 +6,8 @@ import contextlib
 import re
 import smtplib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import argon2
@@ -15,14 +16,17 @@ import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from mail6m.access.signin import totp_owner
+from mail6m.billing.invoice import Kind, Line, LineKind, with_nets
 from mail6m.model import HOUSE, Judgement
 from mail6m.notices.catalogue import QUEUE
 from mail6m.notices.subscriptions import Subscriber, Subscriptions
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
+from tests.invoiced import BUYER, drafted, issued
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
+from tests.paypal import StandIn
 from tests.scripted_peer import Mail, Peer
 from tests.zone import Zone
 
@@ -50,6 +54,7 @@ class Stage:
     zone: Zone
     """All that there is of the DNS."""
     dsn: str
+    paypal: StandIn
     cookies: dict[str, Any] = field(default_factory=dict)
     """The state of a browser in which somebody has signed in, by address."""
     secrets: dict[str, str] = field(default_factory=dict)
@@ -243,6 +248,56 @@ class Stage:
             " AS v (format, wanted, ready, messages, size, sha)",
             (company.number,),
         )
+
+    def invoices(self, company: Company) -> list[str]:
+        """Four quarters and a credit note, in every state there is; their numbers."""
+        numbers = []
+        discs = (Line(LineKind.DISC, date(2026, 5, 12), "", "TCWGR3", 1500, 2000),)
+        buyer = replace(BUYER, name=company.email.partition("@")[2])
+        for month, year, cents, pdf, more in (
+            (1, 2026, 4000, b"%PDF-1.7", ()),
+            (4, 2026, 4000, b"%PDF-1.7", ()),
+            (7, 2026, 7500, b"%PDF-1.7", discs),
+            (10, 2026, 10000, None, ()),
+        ):
+            draft = drafted(company.number, cents, date(year, month, 1), buyer, *more)
+            numbers.append(issued(self._ask, draft, pdf))
+        line = replace(draft.lines[0], day=date(2026, 1, 1), gross=-4000, net=0)
+        credit = replace(
+            draft, kind=Kind.CREDIT, quarter=None, corrects=numbers[1], reason="Panne du 3 avril",
+            lines=with_nets([line]), issued_on=date(2026, 4, 20),
+        )  # fmt: skip
+        numbers.append(issued(self._ask, credit))
+        for number, amount, method, reference in (
+            (numbers[0], 12000, "cheque", "0012345"),
+            (numbers[1], 9000, "transfer", "VIR SEPA FACTURE"),
+            (numbers[2], 10000, "paypal", "3C679366HH908993F"),
+        ):
+            self.sql(
+                "INSERT INTO payment (customer_id, number, received_on, amount, method, reference,"
+                " recorded_by) VALUES (%s, %s, '2026-07-12', %s, %s, %s, 'compta@mail6m.test')",
+                (company.number, number, amount, method, reference),
+            )
+        return numbers
+
+    def statements(self, invoice: str) -> None:
+        """Entries of the bank's that wait, and one that was put aside."""
+        rows = [
+            ("a", 24000, "Duchemin", f"VIR SEPA FACTURE {invoice}", "other amount", [invoice]),
+            ("b", 1500, "", "merci", "unknown", []),
+            ("c", 4200, "Assurances du Nord", "REMBOURSEMENT SINISTRE 77", "unknown", []),
+        ]
+        for source, amount, name, said, verdict, named in rows:
+            self.sql(
+                "INSERT INTO statement_entry (source, booked_on, amount, name, text, reference,"
+                " verdict, named, aside, imported_by)"
+                " VALUES (%s, '2026-11-02', %s, %s, %s, '', %s, %s::text[], %s, 'compta')",
+                (f"gallery:{source}", amount, name, said, verdict, named,
+                 "Assurance" if source == "c" else None),
+            )  # fmt: skip
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        return self.sql(statement, values)
 
     def received(self, recipient: str, count: int = 1) -> list[Mail]:
         """What the machine has got for somebody, once it is so much."""

@@ -61,6 +61,8 @@ class Hall:
     windows: dict[str, Window] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     """Of customers, by their domains."""
+    invoices: list[str] = field(default_factory=list)
+    """The hoarder's."""
 
     def ids(self, *subjects: str, of: Company | None = None) -> str:
         """A query that names messages, of Duchemin's if nobody else is named."""
@@ -210,6 +212,23 @@ def forged(hall: Hall, window: Window) -> Response:
     token = window.page.locator("main [name=csrf]").first
     token.evaluate("field => { field.value = 'another' }")
     return window.send("Se connecter", email="georges@duchemin.fr", password="armoire")
+
+
+def invoice(which: int, path: str = "/factures", more: str = "") -> Reach:
+    """One of the hoarder's invoices."""
+    return lambda hall, window: window.go(f"{path}/{hall.invoices[which]}{more}")
+
+
+def wrong_credit(hall: Hall, window: Window) -> Response:
+    """A credit note of more than there is."""
+    window.go(f"/exploitation/factures/{hall.invoices[1]}/avoir")
+    return window.send("Émettre l'avoir", **{"ligne-2": "4000", "raison": "Panne"})
+
+
+def wrong_payment(hall: Hall, window: Window) -> Response:
+    """A payment that is typed wrongly."""
+    window.go(f"/exploitation/factures/{hall.invoices[3]}")
+    return window.send("Enregistrer", amount="dix euros", on="2999-01-01")
 
 
 def asked_to_remove(hall: Hall, window: Window) -> Response:
@@ -552,6 +571,34 @@ SCENES = [
     Scene("demarrage-fait", "", "administrator", all_done),
     Scene("demarrage-lecteur", "", "waiting reader", at("/demarrage")),
     Scene("demarrage-en-anglais", "", "english", at("/demarrage")),
+    # Factures
+    Scene("factures", "/factures", "hoarder", at("/factures")),
+    Scene("factures-aucune", "", "newcomer", at("/factures")),
+    Scene("factures-en-anglais", "", "hoarder english", at("/factures")),
+    Scene("facture", "/factures/<number>", "hoarder", invoice(2)),
+    Scene("facture-payee", "", "hoarder", invoice(0)),
+    Scene("facture-lecteur", "", "hoarder reader", invoice(3)),
+    Scene("facture-en-anglais", "", "hoarder english", invoice(2)),
+    Scene("facture-avoir", "", "hoarder", invoice(4)),
+    Scene("exploitation-factures", "/exploitation/factures", "operator",
+          at("/exploitation/factures?etat=toutes")),
+    Scene("exploitation-factures-aucune", "", "operator", at("/exploitation/factures?q=zz")),
+    Scene("exploitation-factures-en-anglais", "", "operator english",
+          at("/exploitation/factures?etat=retard")),
+    Scene("exploitation-facture", "/exploitation/factures/<number>", "operator",
+          invoice(1, "/exploitation/factures")),
+    Scene("exploitation-facture-fausse", "", "operator", wrong_payment),
+    Scene("exploitation-avoir", "/exploitation/factures/<number>/avoir", "operator",
+          invoice(2, "/exploitation/factures", "/avoir")),
+    Scene("exploitation-avoir-faux", "", "operator", wrong_credit),
+    Scene("exploitation-paiements", "/exploitation/paiements", "operator",
+          at("/exploitation/paiements")),
+    Scene("exploitation-paiements-faux", "", "operator",
+          sent("/exploitation/paiements", "Importer", releve="Date;Montant\n2026-11-02;1.234\n")),
+    Scene("exploitation-paiements-affectes-faux", "", "operator",
+          sent("/exploitation/paiements", "Affecter", number="2026-9999", amount="dix")),
+    Scene("exploitation-paiements-importes", "", "operator english",
+          sent("/exploitation/paiements", "Import", releve="Date;Montant\n2026-11-02;1,00\n")),
     # Tarifs et société
     Scene(
         "exploitation-tarifs-a-venir", "", "operator",
@@ -616,6 +663,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.discs(hoarder, "offered", "written", "shipped", "destroyed")
     stage.discs(careful, "ordered", "destroyed")
     stage.files(hoarder)
+    hall.invoices = stage.invoices(hoarder)
+    stage.statements(hall.invoices[3])
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
     stage.oversight()
@@ -694,6 +743,9 @@ def test_every_page_is_shown() -> None:
     shown = {scene.rule for scene in SCENES} - {""}
     files = {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
     files.add("/exploitation/avis/<name>/html")  # tests/browser/test_notices.py looks at letters
+    files = {"/factures/<number>.pdf", "/factures/<number>/paypal"}
+    files |= {"/exploitation/factures/<number>.pdf"}
+    files |= {"/partir/fichiers/<name>", "/domaines/<name>/destinataires.csv"}
     assert shown == set(PAGES) - {"/"} - files
     assert shown == set(PAGES) - {"/"} - FILES
     assert shown == set(PAGES) - FILES

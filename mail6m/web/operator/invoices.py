@@ -6,18 +6,20 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from wtforms import DateField, Form
+from wtforms import DateField, Form, ValidationError
 from wtforms.validators import InputRequired
 
+from mail6m.billing.credits import CreditNotes
 from mail6m.billing.invoice import Standing
-from mail6m.billing.payments import PARIS, Bookkeeping
+from mail6m.billing.months import paris_day
+from mail6m.billing.payments import Bookkeeping
 from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger, Which
 from mail6m.storage.payments import Method, Payments
-from mail6m.web.forms import Euros, Line, at_most
-from mail6m.web.invoices import METHODS, document, seen, state_of, words
+from mail6m.web.forms import NO_AMOUNT, Euros, Line, at_most, cents_in
+from mail6m.web.invoices import METHODS, PLAN_NAMES, document, seen, state_of, words
 from mail6m.web.menu import N_
 from mail6m.web.pager import numbered
 from mail6m.web.preferences import Choice
@@ -26,6 +28,8 @@ from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 
 PATH = "/exploitation/factures"
 ROWS = 50
+_MOST_LINES = 200
+"""Of an invoice that a credit note is made about in the console; three months, and discs."""
 WHICH = {
     "impayees": (Which.UNPAID, N_("À payer")),
     "retard": (Which.OVERDUE, N_("En retard")),
@@ -40,12 +44,26 @@ LETTERS = {
 _BY_HAND = (Method.CHEQUE, Method.TRANSFER)
 
 
+_NO_DAY = N_("Cette date n'est pas possible.")
+
+
+class Day(DateField):
+    """A day, as browsers send it (ISO 8601)."""
+
+    def process_formdata(self, valuelist: Any) -> None:
+        """See `wtforms.DateField`, whose own words are English."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError(_NO_DAY) from None
+
+
 class PaymentForm(Form):
     """A cheque, or a transfer that no statement has brought."""
 
     method = Choice(N_("Moyen"))
     amount = Euros(N_("Montant"), [InputRequired(N_("Indiquez le montant."))])
-    on = DateField(N_("Reçu le"), [InputRequired(N_("Indiquez la date."))])
+    on = Day(N_("Reçu le"), [InputRequired(N_("Indiquez la date."))])
     reference = Line(N_("Référence"), [at_most(140)])
 
     def __init__(self, visit: Visit, given: Any = None, **data: Any) -> None:
@@ -53,15 +71,15 @@ class PaymentForm(Form):
         self.method.choices = [(one.value, visit._(METHODS[one])) for one in _BY_HAND]
         self._today = today(visit)
 
-    def validate_on(self, field: DateField) -> None:
+    def validate_on(self, field: Day) -> None:
         """It has been received."""
         if field.data is not None and not date(2000, 1, 1) <= field.data <= self._today:
-            raise ValueError(N_("Cette date n'est pas possible."))
+            raise ValidationError(_NO_DAY)
 
 
 def today(visit: Visit) -> date:
     """The seller's day."""
-    return visit.now.astimezone(PARIS).date()
+    return paris_day(visit.now)
 
 
 class HouseInvoicePages:
@@ -74,7 +92,9 @@ class HouseInvoicePages:
         payments: Payments,
         documents: DocumentTable,
         bookkeeping: Bookkeeping,
+        credit_notes: CreditNotes,
     ) -> None:
+        self._credit_notes = credit_notes
         self._ledger = ledger
         self._invoices = invoices
         self._payments = payments
@@ -154,6 +174,53 @@ class HouseInvoicePages:
         except Refused:
             raise NotFound from None
         return Redirect(f"{PATH}/{number}", visit._(N_("Le paiement est repris.")))
+
+    @page(PATH + "/<number>/avoir", Access.BOOKKEEPER)
+    async def credit_form(self, visit: Visit, number: str) -> Answer:
+        """What may be taken back of an invoice, line by line, and why."""
+        await self._standing(number)
+        return await self._credit(number, {}, "")
+
+    @act(PATH + "/<number>/avoir", Access.BOOKKEEPER)
+    async def credit(self, visit: Visit, number: str) -> Answer:
+        """The button Émettre l'avoir: a credit note, which stands for good."""
+        await self._standing(number)
+        typed = {
+            place: visit.form.get(f"ligne-{place}", "").strip()
+            for place in range(1, _MOST_LINES + 1)
+        }
+        reason = visit.form.get("raison", "").strip()[:200]
+        amounts = {place: cents_in(text) for place, text in typed.items() if text}
+        wrong = ""
+        if None in amounts.values():
+            wrong = NO_AMOUNT
+        elif not amounts or not reason:
+            wrong = N_("Indiquez un montant au moins, et la raison.")
+        if wrong:
+            return await self._credit(number, typed, reason, wrong, 400)
+        try:
+            issued = await self._credit_notes.credit(visit.by, number, reason, amounts)
+        except Refused:
+            wrong = N_("C'est plus qu'il n'en reste de cette ligne.")
+            return await self._credit(number, typed, reason, wrong, 409)
+        said = visit._(N_("L'avoir %(number)s est émis.")) % {"number": issued.number}
+        return Redirect(f"{PATH}/{issued.number}", said)
+
+    async def _credit(
+        self, number: str, typed: dict[int, str], reason: str, wrong: str = "", status: int = 200
+    ) -> Answer:
+        try:
+            left = await self._credit_notes.left(number)
+        except Refused:  # it is a credit note itself
+            raise NotFound from None
+        values = {
+            "number": number,
+            "left": [(place, line, typed.get(place, "")) for place, line in enumerate(left, 1)],
+            "reason": reason,
+            "wrong": wrong,
+            "plans": PLAN_NAMES,
+        }
+        return Html("operator/credit.html", values, status)
 
     async def _page(
         self, visit: Visit, standing: Standing, form: PaymentForm, status: int = 200

@@ -1,0 +1,219 @@
+"""Letters about invoices: when they are sent, to whom, what they say; and that they are all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import cast
+
+import pytest
+
+from mail6m.billing.invoice import Invoice, Party
+from mail6m.billing.reminders import InvoiceLetters
+from mail6m.letters import Letter, Letters, Notices
+from mail6m.model import HOUSE
+from mail6m.storage.accounts import Accounts
+from mail6m.storage.errors import Unavailable
+from mail6m.storage.invoices import Invoices
+from mail6m.storage.ledger import Ledger
+from mail6m.storage.payments import Method, NewPayment, Payments
+from mail6m.storage.pool import Pool
+from mail6m.storage.preferences import PreferencesTable
+from mail6m.web.render import Renderer
+from tests.invoiced import BUYER, an_invoice
+from tests.reactor_thread import run
+from tests.stored import ask, by, new_customer, new_database, new_pool
+
+ISSUED = date(2026, 10, 1)
+DUE = date(2026, 10, 31)
+
+
+@dataclass
+class Post:
+    """`Letters` that keeps them."""
+
+    sent: list[tuple[int, str, Letter]] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    async def send(self, customer: int, to: str, letter: Letter) -> None:
+        """Keep it."""
+        if self.trouble is not None:
+            raise self.trouble
+        self.sent.append((customer, to, letter))
+
+
+@dataclass
+class Office:
+    """Where letters are written, on some day."""
+
+    dsn: str
+    pool: Pool
+    post: Post
+    letters_: InvoiceLetters | None = None
+    today: date = ISSUED
+
+    def now(self) -> datetime:
+        """Just after midnight in Paris, in summer as in winter."""
+        return datetime.combine(self.today, time(0), UTC) - timedelta(minutes=30)
+
+    def invoice(self, *, email: str = "georges@duchemin.fr", language: str = "", pdf: bool = True,
+                there: bool = True, buyer: Party = BUYER) -> Invoice:  # fmt: skip
+        """One of 120 euros; of a customer that is no more, if it is not ``there``."""
+        customer = new_customer()
+        if there:
+            ask(
+                self.dsn,
+                "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
+                " VALUES (%s, 'Duchemin', 'tiroir', 1, '')",
+                customer,
+            )
+            ask(
+                self.dsn,
+                "INSERT INTO preferences (customer_id, email, language) VALUES (%s, %s, %s)",
+                *(customer, email, language),
+            )
+        invoice = an_invoice(self.dsn, self.pool, customer, issued_on=ISSUED, buyer=buyer)
+        if pdf:
+            self.document(invoice)
+        return invoice
+
+    def document(self, invoice: Invoice) -> None:
+        """Its PDF is made."""
+        row = (invoice.customer, invoice.number)
+        ask(self.dsn, "INSERT INTO invoice_document VALUES (%s, %s, '%%PDF')", *row)
+
+    def pay(self, invoice: Invoice, cents: int) -> None:
+        """Some of it is paid."""
+        new = NewPayment(invoice.customer, invoice.number, self.today, cents, Method.CHEQUE)
+        assert run(lambda: Payments(self.pool).record(by(invoice.customer), new))
+
+    def letters(self, today: date) -> list[tuple[str, str]]:
+        """To whom letters go on that day, and their subjects; asked for twice, they go once."""
+        self.today, self.post.sent = today, []
+        assert self.letters_ is not None
+        count = run(self.letters_.send)
+        assert run(self.letters_.send) == 0
+        assert count <= len(self.post.sent)
+        return [(to, _plain(letter.subject)) for _, to, letter in self.post.sent]
+
+
+def _plain(subject: str) -> str:
+    return subject.replace("\u00a0", " ")
+
+
+@pytest.fixture
+def office(database: str) -> Iterator[Office]:
+    """With a database of its own: nobody else has invoices."""
+    dsn = new_database(database)
+    with new_pool(dsn) as pool:
+        office = Office(dsn, pool, Post())
+        office.letters_ = InvoiceLetters(
+            Ledger(pool),
+            Invoices(pool),
+            PreferencesTable(pool),
+            Accounts(pool),
+            Notices(
+                cast(Letters, office.post),
+                Renderer("0"),
+                lambda: "https://console.mail6m.test",
+                office.now,
+            ),
+            office.now,
+        )
+        yield office
+
+
+def test_an_invoice_is_told_and_twice_reminded_of(office: Office) -> None:
+    """At once, then 15 and 30 days after its last day; and nothing else ever happens."""
+    number = office.invoice().number
+    to = "georges@duchemin.fr"
+    assert office.letters(ISSUED) == [(to, f"Votre facture {number}")]
+    assert office.letters(DUE) == []
+    assert office.letters(DUE + timedelta(days=14)) == []
+    reminder = f"Rappel : la facture {number} reste à payer"
+    assert office.letters(DUE + timedelta(days=15)) == [(to, reminder)]
+    assert office.letters(DUE + timedelta(days=29)) == []
+    last = f"Dernier rappel : la facture {number} reste à payer"
+    assert office.letters(DUE + timedelta(days=30)) == [(to, last)]
+    assert office.letters(DUE + timedelta(days=400)) == []
+    assert ask(office.dsn, "SELECT count(*) FROM contract WHERE suspended_at IS NOT NULL") == [(0,)]
+
+
+def test_who_has_paid_is_not_reminded(office: Office) -> None:
+    """Who has paid a part is reminded of the rest."""
+    paid, part = office.invoice(), office.invoice(language="en")
+    office.letters(ISSUED)
+    office.pay(paid, 12000)
+    office.pay(part, 11999)
+    [(_, subject)] = office.letters(DUE + timedelta(days=15))
+    assert subject == f"Reminder: invoice {part.number} is still to be paid"
+    [(_, _, letter)] = office.post.sent
+    assert "€0.01" in letter.text
+    office.pay(part, 1)
+    assert office.letters(DUE + timedelta(days=30)) == []
+
+
+def test_an_invoice_is_told_when_its_pdf_is_there(office: Office) -> None:
+    """And not when it is no news any more."""
+    soon, late = office.invoice(pdf=False), office.invoice(pdf=False)
+    assert office.letters(ISSUED) == []
+    office.document(soon)
+    assert len(office.letters(ISSUED + timedelta(days=1))) == 1
+    office.document(late)
+    assert office.letters(DUE + timedelta(days=1)) == []
+
+
+def test_reminders_do_not_follow_each_other_at_once(office: Office) -> None:
+    """Whatever kept the first one back: it comes first, and the last one ten days later."""
+    office.invoice()
+    office.letters(ISSUED)
+    office.post.trouble = Unavailable("away")
+    assert office.letters(DUE + timedelta(days=29)) == []
+    office.post.trouble = None
+    [(_, first)] = office.letters(DUE + timedelta(days=35))
+    assert first.startswith("Rappel")
+    assert office.letters(DUE + timedelta(days=44)) == []
+    [(_, last)] = office.letters(DUE + timedelta(days=45))
+    assert last.startswith("Dernier rappel")
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("days", [-30, 15, 30])
+def test_a_letter_says_what_how_and_where(office: Office, language: str, days: int) -> None:
+    """In the customer's language, as text and as HTML: the amount, the reference, the page."""
+    buyer = Party("Duchemin\n\nhttps://attaque.test", email="georges@duchemin.fr")
+    invoice = office.invoice(language=language, buyer=buyer)
+    if days == 30:
+        office.letters(DUE + timedelta(days=15))
+    assert len(office.letters(DUE + timedelta(days=days))) == 1
+    [(customer, _, letter)] = office.post.sent
+    assert customer == invoice.customer
+    for said in (letter.text, letter.html):
+        text = said.replace("\u00a0", " ").replace("\u202f", " ")
+        assert ("120,00 €" if language == "fr" else "€120.00") in text
+        assert "RF" in text
+        assert "FR76 3000 6000 0112 3456 7890 189" in text
+        assert f"https://console.mail6m.test/factures/{invoice.number}" in text
+    assert "Duchemin https://attaque.test" in letter.text
+    assert ("Voir la facture" in letter.html) == (language == "fr")
+
+
+def test_whoever_has_no_address_is_told_through_the_administrators(office: Office) -> None:
+    """All of them, and no reader."""
+    invoice = office.invoice(email="")
+    for name, role in (("a", "administrator"), ("b", "reader"), ("c", "administrator")):
+        ask(
+            office.dsn,
+            "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, %s)",
+            *(invoice.customer, f"{name}@duchemin.fr", role),
+        )
+    assert [to for to, _ in office.letters(ISSUED)] == ["a@duchemin.fr", "c@duchemin.fr"]
+
+
+def test_a_customer_that_is_no_more(office: Office) -> None:
+    """Still has an invoice: the letter goes where the invoice says, in our own name."""
+    office.invoice(there=False)
+    office.invoice(there=False, buyer=Party("Personne"))
+    assert [to for to, _ in office.letters(ISSUED)] == ["georges@duchemin.fr"]
+    assert [customer for customer, _, _ in office.post.sent] == [HOUSE]
