@@ -38,9 +38,9 @@ from mail6m.storage.claims import Claims
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.invoices import Invoices
-from mail6m.storage.papers import Papers
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -213,7 +213,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             UsageOperations(Customers(parts.pool)),
             QueueOperations(parts.deliveries),
             DiscOperations(parts.discs),
-            InvoiceOperations(Invoices(parts.pool), Papers(parts.pool)),
+            InvoiceOperations(Invoices(parts.pool), DocumentTable(parts.pool)),
             TokenOperations(parts.api_rate),
         ],
         __version__,

@@ -15,7 +15,7 @@ import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from mail6m.access.signin import totp_owner
-from mail6m.model import HOUSE, Judgement
+from mail6m.model import HOUSE, Judgement, Scope
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
@@ -144,6 +144,20 @@ class Stage:
             " WHERE e.customer_id = j.customer_id AND e.message_id = j.message_id",
             row,
         )
+
+    def keys(self, company: Company) -> None:
+        """Keys of the API: one that may do everything, one for a while, one that has run out."""
+        for name, scopes, ends, used in (
+            ("Comptabilité", ["usage:read", "invoices:read"], "400 days", "2 hours"),
+            ("Supervision", [scope.value for scope in Scope], None, None),
+            ("Ancien inventaire", ["discs:read"], "-3 days", "9 days"),
+        ):
+            self.sql(
+                "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by,"
+                " expires_at, last_used_at) VALUES (%s, sha256(%s::bytea), %s, %s, %s,"
+                " now() + %s::interval, now() - %s::interval)",
+                (company.number, name.encode(), name, scopes, company.email, ends, used),
+            )
 
     def archivist(self, company: Company) -> None:
         """Requests in every state; what was granted is back in the cabinet."""

@@ -171,6 +171,13 @@ def asked_to_remove(hall: Hall, window: Window) -> Response:
     return window.click("Supprimer lecteur@mondomaine.fr")
 
 
+def new_key(hall: Hall, window: Window) -> Response:
+    """A key that has just been made."""
+    window.go("/cles")
+    window.page.get_by_label("Voir les DVD").check()
+    return window.send("Créer", name="Inventaire")
+
+
 SCENES = [
     # Connexion
     Scene("connexion", "/connexion", "nobody", at("/connexion")),
@@ -320,6 +327,13 @@ SCENES = [
         sent("/securite/codes-de-secours", "Faire de nouveaux codes", current=PASSWORD),
     ),
     Scene("securite-desactiver", "/securite/desactiver", "careful", at("/securite/desactiver")),
+    # Clés d'API
+    Scene("cles", "/cles", "hoarder", at("/cles")),
+    Scene("cles-aucune", "", "newcomer", at("/cles")),
+    Scene("cles-en-anglais", "", "hoarder english", at("/cles")),
+    Scene("cles-fausse", "", "newcomer", sent("/cles", "Créer", name="", until="2005-07-01")),
+    Scene("cles-creee", "", "newcomer", new_key),
+    Scene("cles-revoquer", "", "hoarder", sent("/cles", "Révoquer Comptabilité")),
     # Mistakes
     Scene("introuvable", "", "administrator", at("/details?id=non")),
     Scene("introuvable-inconnu", "", "nobody", at("/rien")),
@@ -353,6 +367,7 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
     stage.discs(hoarder, "offered", "written", "shipped", "destroyed")
     stage.discs(careful, "ordered", "destroyed")
     stage.files(hoarder)
+    stage.keys(hoarder)
     stage.server.command("customer", "close", str(careful.number))
     stage.discs(waiting, "refused")
     stage.send(brochure(hall.wary.domain))
