@@ -85,7 +85,7 @@ class Stage:
     def operator(self, name: str = "exploitation", role: str = "operator") -> str:
         """One of those who run Mail6M, whose second factor is on; its address."""
         email = f"{name}@mail6m.test"
-        if self.sql("SELECT FROM account WHERE email = %s", (email,)):
+        if self.sql("SELECT 1 FROM account WHERE email = %s", (email,)):
             return email
         [[number]] = self.sql(
             "INSERT INTO account (customer_id, email, role, password_hash)"
