@@ -29,9 +29,9 @@ from mail6m.intake import Accepted, Intake, Judging, Outgoing
 from mail6m.journal import Journal
 from mail6m.letters import Letters, Notices
 from mail6m.model import HOUSE
-from mail6m.oversight.backlog import BacklogCount
 from mail6m.notices.due import DueNotices
 from mail6m.notices.subscriptions import subscriptions
+from mail6m.oversight.backlog import BacklogCount
 from mail6m.reader import Reader
 from mail6m.seal import Keyring, master_key
 from mail6m.settings import DISC_CAPACITY, Settings, SettingsError
@@ -68,8 +68,8 @@ from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
 from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
-from mail6m.storage.payments import Payments
 from mail6m.storage.notices import NoticeTable
+from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
@@ -261,6 +261,7 @@ class Foundation:
             InvoiceLetters(
                 Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now
             ),
+            DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
         plans = PlanChanges(Plans(self.pool), self.contracts, now)
         return Sweep(
@@ -271,7 +272,6 @@ class Foundation:
             self.invoicing,
             self.documents,
             correspondences,
-            DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
 
     async def revive(self) -> None:

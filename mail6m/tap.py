@@ -74,9 +74,9 @@ from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import StorageError
 from mail6m.storage.invoices import Invoices
+from mail6m.storage.notices import NoticeTable
 from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
-from mail6m.storage.notices import NoticeTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sts import StsTable
 from mail6m.storage.whitelist import CHANNEL as GUARD_CHANNEL

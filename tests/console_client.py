@@ -38,11 +38,10 @@ from mail6m.delivery.giving_up import GivingUp
 from mail6m.directory import Directory
 from mail6m.guard.lessons import Lessons
 from mail6m.model import HOUSE, Role, Scope, Summary
-from mail6m.oversight.overview import Overview
-from mail6m.model import HOUSE, Role, Summary
 from mail6m.notices.catalogue import QUEUE
 from mail6m.notices.subscriptions import PATH as UNSUBSCRIBING
 from mail6m.notices.subscriptions import Subscriber, Subscriptions
+from mail6m.oversight.overview import Overview
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
@@ -57,7 +56,7 @@ from mail6m.shelves.indexer import Indexer
 from mail6m.shelves.writing import DiscWriting
 from mail6m.storage.archive import Archive
 from mail6m.storage.archivist import Requests
-from mail6m.storage.audit import Audit, By
+from mail6m.storage.audit import Audit
 from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
@@ -80,8 +79,8 @@ from mail6m.web.app import Web
 from mail6m.web.console import PAGES, Parts, console
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route, routes_of
-from tests.invoiced import drafted, issued
 from tests.carried import trusted
+from tests.invoiced import drafted, issued
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
 from tests.zone import Told
@@ -1015,6 +1014,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/archiviste/refuser": lambda h: Sample(
         fields=[("id", h.request), ("reason", "Rien dans la cave")], foreign=404
+    ),
     "GET /desabonnement/<token>": lambda h: Sample({"token": unsubscribing(h)}, bearer=True),
     "POST /desabonnement/<token>": lambda h: Sample(
         {"token": unsubscribing(h)}, [("List-Unsubscribe", "One-Click")], bearer=True
@@ -1166,6 +1166,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "POST /exploitation/comptes/second-facteur": lambda h: Sample(
         fields=[("compte", h.colleague[1]), ("sur", "oui")], foreign=404
+    ),
     "GET /exploitation/tarifs": lambda _: Sample(foreign=404),
     "POST /exploitation/tarifs": lambda _: Sample(
         fields=[

@@ -715,6 +715,7 @@ def test_a_page_does_not_look_at_the_others(queue: Queue) -> None:
     queue.add(HERE, 3)
     queue.sql("ANALYZE delivery")
     parameters = {"customer": queue.customer, "offset": 0, "limit": 50}
+    parameters |= {"after": None, "number": None}
     for sql in (_WAITING, _WAITING_COUNT):
         [[[explained]]] = queue.sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
         assert max(rows_read(explained["Plan"])) < 100

@@ -27,8 +27,8 @@ from mail6m.directory import Directory
 from mail6m.domains import Declarations
 from mail6m.guard.lessons import Lessons
 from mail6m.letters import Letters, Notices
-from mail6m.oversight.overview import Overview
 from mail6m.notices.subscriptions import subscriptions
+from mail6m.oversight.overview import Overview
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
 from mail6m.shelves.archivist import Archivist
@@ -54,7 +54,6 @@ from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
-from mail6m.storage.papers import Papers
 from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
@@ -63,9 +62,9 @@ from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
 from mail6m.storage.showcase import ShowcaseTable
 from mail6m.storage.signups import Signups
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.tokens import Tokens
 from mail6m.storage.trials import Trials
-from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.whitelist import Whitelist
 from mail6m.turn import Turn
 from mail6m.web.accounts import AccountPages
@@ -285,6 +284,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             plans,
             PlanChanges(plans, contracts, parts.clock),
             renderer.words,
+            wishes,
         ),
         LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
         ActivityPages(audit, parts.cabinet),
@@ -338,13 +338,6 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
         ),
         JournalPages(audit, parts.in_thread),
         OperatorAccountPages(accounts, links),
-            PlanChanges(plans, parts.clock),
-            renderer.words,
-            wishes,
-        ),
-        LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
-        ActivityPages(audit, parts.cabinet),
-        OverviewPages(),
         UnsubscribingPages(wishes),
         NoticePages(notices, parts.letters, audit),
         TariffPages(tariffs, sellers),
@@ -356,7 +349,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             UsageOperations(Customers(parts.pool)),
             QueueOperations(parts.deliveries),
             DiscOperations(parts.discs),
-            InvoiceOperations(Invoices(parts.pool), Papers(parts.pool)),
+            InvoiceOperations(Invoices(parts.pool), DocumentTable(parts.pool)),
             TokenOperations(parts.api_rate),
         ],
         __version__,

@@ -47,7 +47,7 @@ def stage() -> Iterator[Stage]:
         server = stack.enter_context(Server(place, *options))
         database = Embedded(server.data / "postgres")
         stack.callback(database.leave)
-        yield Stage(server, peer, zone, database.start(), cashier)
+        yield Stage(server, peer, database.start(), zone, cashier)
 
 
 @pytest.fixture(scope="package")

@@ -17,15 +17,15 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from mail6m.access.signin import totp_owner
 from mail6m.billing.invoice import Kind, Line, LineKind, with_nets
-from mail6m.model import HOUSE, Judgement
+from mail6m.model import HOUSE, Judgement, Scope
 from mail6m.notices.catalogue import QUEUE
 from mail6m.notices.subscriptions import Subscriber, Subscriptions
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
-from tests.invoiced import BUYER, drafted, issued
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
+from tests.invoiced import BUYER, drafted, issued
 from tests.paypal import StandIn
 from tests.scripted_peer import Mail, Peer
 from tests.zone import Zone
@@ -51,10 +51,11 @@ class Stage:
 
     server: Server
     peer: Peer
-    zone: Zone
-    """All that there is of the DNS."""
     dsn: str
-    paypal: StandIn
+    zone: Zone = field(default_factory=Zone)
+    """All that there is of the DNS, if the server asks it."""
+    paypal: StandIn = field(default_factory=StandIn)
+    """PayPal, if the server asks it."""
     cookies: dict[str, Any] = field(default_factory=dict)
     """The state of a browser in which somebody has signed in, by address."""
     secrets: dict[str, str] = field(default_factory=dict)
@@ -161,6 +162,20 @@ class Stage:
             " WHERE e.customer_id = j.customer_id AND e.message_id = j.message_id",
             row,
         )
+
+    def keys(self, company: Company) -> None:
+        """Keys of the API: one that may do everything, one for a while, one that has run out."""
+        for name, scopes, ends, used in (
+            ("Comptabilité", ["usage:read", "invoices:read"], "400 days", "2 hours"),
+            ("Supervision", [scope.value for scope in Scope], None, None),
+            ("Ancien inventaire", ["discs:read"], "-3 days", "9 days"),
+        ):
+            self.sql(
+                "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by,"
+                " expires_at, last_used_at) VALUES (%s, sha256(%s::bytea), %s, %s, %s,"
+                " now() + %s::interval, now() - %s::interval)",
+                (company.number, name.encode(), name, scopes, company.email, ends, used),
+            )
 
     def archivist(self, company: Company) -> None:
         """Requests in every state; what was granted is back in the cabinet."""

@@ -170,7 +170,7 @@ def _query(request: Any) -> Sequence[tuple[str, str]]:
     found = fields(encoded)
     if any(name == "access_token" or is_api_token(value) for name, value in found):
         challenge = {"WWW-Authenticate": f'{_REALM}, error="invalid_request"'}
-        raise Refusal(Kind.KEY_IN_ADDRESS, "It belongs into the Authorization field.", challenge)
+        raise Refusal(Kind.KEY_IN_ADDRESS, "It belongs in the Authorization field.", challenge)
     return found
 
 

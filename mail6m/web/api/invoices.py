@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from mail6m.billing import invoice
 from mail6m.model import Scope
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices as Table
 from mail6m.web.api.caller import Caller
@@ -117,19 +118,12 @@ _EXAMPLE = Invoice(
 )
 
 
-class Papers(Protocol):
-    """Who has the PDF of an invoice (as `mail6m.storage.papers.Papers`)."""
-
-    async def pdf(self, customer: int, number: str) -> bytes | None:
-        """None: there is none, or it has not been made yet."""
-
-
 class InvoiceOperations:
     """The customer's invoices."""
 
-    def __init__(self, table: Table, papers: Papers) -> None:
+    def __init__(self, table: Table, documents: DocumentTable) -> None:
         self._invoices = table
-        self._papers = papers
+        self._documents = documents
 
     @operation("GET", "/invoices", Scope.INVOICES_READ, example=Invoices(invoices=[_SUMMARY]))
     async def list_invoices(self, caller: Caller, asked: Nothing) -> Invoices:
@@ -156,7 +150,7 @@ class InvoiceOperations:
 
         It is made a moment after the document was issued; until then there is none.
         """
-        pdf = await self._papers.pdf(caller.customer, asked.number)
+        pdf = await self._documents.get(caller.customer, asked.number)
         if pdf is None:
             raise Refusal(Kind.NOT_FOUND)
         return Pdf(f"{asked.number}.pdf", pdf)

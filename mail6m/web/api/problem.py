@@ -16,7 +16,7 @@ _TYPES = "tag:mail6m.com,2026:"
 class Kind(enum.Enum):
     """What is wrong: a name that programs go by, a status, and the same in a few words."""
 
-    KEY_IN_ADDRESS = ("key-in-address", 400, "A key does not belong into an address")
+    KEY_IN_ADDRESS = ("key-in-address", 400, "A key does not belong in an address")
     NO_KEY = ("no-key", 401, "A key is needed")
     WRONG_KEY = ("wrong-key", 401, "The key opens nothing")
     SCOPE = ("insufficient-scope", 403, "The key may not do that")
