@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -259,8 +260,9 @@ def test_what_waits_for_a_machine_that_is_down(peer: Peer, pair: tuple[Server, S
     first, _ = pair
     first.sql("UPDATE domain SET hosts = '{127.0.0.1:9}' WHERE name = %s", HELD)
     send(first, "en panne", HELD)
+    deadline = time.monotonic() + PATIENCE
     while first.command("status")["queue"]["destinations_down"] != [HELD]:
-        pass
+        assert time.monotonic() < deadline, "the machine is not known to be down"
     first.command("queue", "hold", "--destination", HELD)
     first.sql("UPDATE domain SET hosts = %s WHERE name = %s", [f"{LOOPBACK}:{peer.port}"], HELD)
     before = arrived(peer, HELD)
