@@ -111,6 +111,10 @@ def leaver(console: Console, pool: Pool) -> Leaver:
     return Leaver(console, house, Ending(closings), closings, Exports(pool), directory)
 
 
+LEFT = ["closing", "contract", "contract_plan"]
+"""The certificate, and what invoices are made of, for ten years (Code de commerce, L123-22)."""
+
+
 def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:
     """In no table, of whatever it had; and other customers have all that they had."""
     other = new_house(leaver.at)
@@ -127,7 +131,7 @@ def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:
     leaver.let_an_hour_pass()
     assert leaver.advance() == 1
     left = dump(leaver.at, leaver.house.number)
-    assert [row.partition(" ")[0] for row in left] == ["closing"]
+    assert [row.partition(" ")[0] for row in left] == LEFT
     everything = "\n".join(dump(leaver.at))
     hidden = [secret for secret in leaver.house.secrets if secret in everything]
     assert set(hidden) <= {
@@ -252,7 +256,7 @@ def test_what_is_begun_too_late_does_not_stop_the_end(leaver: Leaver) -> None:
         leaver.at.ask(statement, number)
     assert leaver.advance() == 1
     left = dump(leaver.at, number)
-    assert [row.partition(" ")[0] for row in left] == ["closing"]
+    assert [row.partition(" ")[0] for row in left] == LEFT
 
 
 def test_one_that_cannot_end_does_not_keep_the_others(leaver: Leaver) -> None:
