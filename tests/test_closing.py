@@ -112,7 +112,10 @@ def leaver(console: Console, pool: Pool) -> Leaver:
     return Leaver(console, house, ending, closings, Exports(pool), directory)
 
 
-BOOKS = {"contract", "contract_plan", "charge", "invoice", "invoice_line", "invoice_document"}
+BOOKS = {
+    *("contract", "contract_plan", "charge", "invoice", "invoice_line", "invoice_document"),
+    *("invoice_told", "payment", "paypal_order"),
+}
 """What is kept for ten years (Code de commerce, L123-22)."""
 
 
