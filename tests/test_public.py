@@ -15,7 +15,10 @@ from mail6m.billing.invoice import Seller
 from mail6m.billing.showcase import FRESH, Showcase
 from mail6m.billing.tariff import Tariff
 from mail6m.storage.errors import Unavailable
+from mail6m.web.forgotten import ForgottenForm
 from mail6m.web.public import PATHS
+from mail6m.web.routes import Access, page
+from mail6m.web.visit import Answer, Html, Visit
 from tests.console_client import Browser, Console, House, Page, listening, new_house, new_operator
 from tests.reactor_thread import run
 from tests.stored import NOWHERE
@@ -167,18 +170,39 @@ def test_nobody_is_known_on_a_page_for_everybody(at: Console, house: House) -> N
     """Who has signed in sees the very page that strangers see, and it asks for no session."""
     browser = at.browser()
     browser.enter(at, house.admin)
+    at.ask("UPDATE preferences SET language = 'en' WHERE customer_id = %s", house.number)
     for path in set(PATHS) - {"/"}:
         shown = browser.get(path)
         assert shown.body == at.browser().get(path).body
         assert house.company not in shown.text
 
 
-def test_a_page_with_a_form_is_not_kept(stranger: Browser) -> None:
-    """The sign-up has a token in it, and with the token comes the cookie, not before."""
+class Careless:
+    """Pages that would be kept, and must not be."""
+
+    @page("/formulaire", Access.PUBLIC)
+    async def form(self, visit: Visit) -> Answer:
+        """With a form."""
+        return Html("forgotten.html", {"form": ForgottenForm(), "wrong": ""}, lasting=300)
+
+    @page("/moi", Access.PUBLIC)
+    async def me(self, visit: Visit) -> Answer:
+        """With whoever has signed in."""
+        return Html("forgotten_sent.html", lasting=300)
+
+
+def test_what_is_somebodys_is_not_kept(dsn: str, stranger: Browser) -> None:
+    """Neither a form's token, which comes with its cookie, nor a name, whatever the page says."""
     assert stranger.get("/").cookies == []
     form = stranger.get("/inscription")
     assert form.headers["cache-control"] == "no-store"
     assert [cookie.partition("=")[0] for cookie in form.cookies] == ["mail6m-visitor"]
+    with listening(dsn, more_pages=[Careless()]) as console:
+        browser = console.browser()
+        assert browser.get("/moi").headers["cache-control"] == "public, max-age=300"
+        assert browser.get("/formulaire").headers["cache-control"] == "no-store"
+        browser.enter(console, new_house(console).admin)
+        assert browser.get("/moi").headers["cache-control"] == "no-store"
 
 
 def test_prices_are_todays(dsn: str, at: Console) -> None:
@@ -245,6 +269,7 @@ def test_without_the_database(house: House) -> None:
     """What needs no prices is there all the same; the rest says that it is not."""
     with listening(NOWHERE) as away:
         browser = away.browser()
+        browser.cookies["mail6m-session"] = "whatever"
         for path in ("/pourquoi", "/fonctionnement", "/avantages", "/mise-en-place"):
             assert browser.get(path).status == 200
         for path in ("/", "/tarifs"):

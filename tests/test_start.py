@@ -206,6 +206,7 @@ def test_what_the_dns_says_of_the_mx(
     if pointing is Pointing.UNKNOWN:
         zones.failing.add(f"{newcomer.domain} MX")
     page = newcomer.page()
+    assert (newcomer.domain, "MX") in zones.asked_afresh
     said = step(page, 4)
     assert POINTING[pointing] in said
     assert ("mail.example.org" in said) == (theirs in seen)
@@ -336,7 +337,7 @@ def test_a_removed_domain_takes_its_trial_along(newcomer: Newcomer, zones: Zones
         newcomer.press("essai")
     newcomer.browser.post(f"/domaines/{newcomer.domain}/supprimer", [("sur", "oui")])
     assert states(newcomer.page()) == "cllll"
-    assert newcomer.at.ask("SELECT FROM domain_trial WHERE domain = %s", newcomer.domain) == []
+    assert newcomer.at.ask("SELECT 1 FROM domain_trial WHERE domain = %s", newcomer.domain) == []
 
 
 def test_an_empty_cabinet_leads_here(newcomer: Newcomer) -> None:

@@ -14,6 +14,7 @@ def test_the_right_password_opens_the_cabinet(open_window: Open, duchemin: Compa
     """The console's address leads to the form, and the form to the cabinet."""
     window = open_window()
     window.go("/")
+    window.click("Se connecter", "link")
     assert window.path == "/connexion"
     window.sign_in(duchemin.email)
     assert (window.path, window.heading) == ("/meuble", "Meuble")
