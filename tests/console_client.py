@@ -361,8 +361,8 @@ class Browser:
     def any_token(self) -> str:
         """A token that holds for every form of this browser's now."""
         page = self.get("/connexion")
-        if page.status == 303:  # it has a session
-            self.get(page.location)
+        while page.status == 303:  # it has a session
+            page = self.get(page.location)
         return self.token
 
     def sign_in(self, email: str, password: str = PASSWORD, then: str = "") -> Page:
