@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,6 +15,7 @@ from mail6m.billing.months import Had, Sent
 from mail6m.billing.quarters import Invoicing
 from mail6m.model import Plan
 from mail6m.shelves.closing import Ending
+from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.plans import PlanChanges
 from mail6m.storage.closings import Closings
 from mail6m.storage.contracts import Contracts
@@ -137,6 +139,19 @@ def test_a_disc_is_due_once(office: Office) -> None:
     for day in (date(2026, 4, 1), date(2026, 5, 4)):
         assert run(lambda day=day: discs.ship(by(customer), "TCWGR3", day))
     assert run(lambda: office.contracts.get(customer)).discs == (Sent("TCWGR3", date(2026, 4, 1)),)
+
+
+def test_a_disc_is_due_on_its_day_in_paris(office: Office, tmp_path: Path) -> None:
+    """At half past eleven of 31 March in Greenwich, it is 1 April there."""
+    customer = office.customer()
+    office.disc(customer, "BWTKKA", "written")
+    (tmp_path / "BWTKKA.iso").touch()
+    office.clock[0] = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
+    nothing: Any = None
+    life = DiscLife(Discs(office.pool), nothing, nothing, nothing, nothing, tmp_path, office.dsn,
+                    0, nothing, nothing, office.now)  # fmt: skip
+    run(lambda: life.ship("operator", "command line", "BWTKKA"))
+    assert run(lambda: office.contracts.get(customer)).discs == (Sent("BWTKKA", date(2026, 4, 1)),)
 
 
 def test_what_is_not_sent_is_not_due(office: Office) -> None:

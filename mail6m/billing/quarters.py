@@ -79,8 +79,8 @@ class Invoicing:
 
         Raises what has failed first, when all has been tried; the next sweep looks again.
         """
-        now = self._now()
-        if self._looked_at is not None and self._looked_at <= now < self._looked_at + PAUSE:
+        now, last = self._now(), self._looked_at
+        if last is not None and last <= now < last + PAUSE and _quarter(last) == _quarter(now):
             return 0
         done = await self.issue()
         if done.failed:
@@ -175,3 +175,7 @@ class Invoicing:
                 self.log.error(
                     "the invoices of {count} customers wait: {why}", count=count, why=why
                 )
+
+
+def _quarter(moment: datetime) -> date:
+    return quarter_of(paris_day(moment))

@@ -25,16 +25,23 @@ FROM contract c WHERE customer_id = %s"""
 
 # Less months invoiced than begun, or a disc that is on no invoice: somebody has to look.
 _TO_INVOICE = """
-SELECT customer_id FROM contract c
-WHERE (SELECT count(*) FROM generate_series(date_trunc('month', started_on::timestamp),
-                                            least(ended_on, %(before)s::date - 1), '1 month'))
-      > (SELECT count(*) FROM invoice_line l JOIN invoice i USING (customer_id, number)
-         WHERE l.customer_id = c.customer_id AND l.kind = 'month' AND i.kind = 'invoice')
-   OR EXISTS (SELECT FROM charge d WHERE d.customer_id = c.customer_id AND on_day < %(before)s
-              AND NOT EXISTS (
-                  SELECT FROM invoice_line l JOIN invoice i USING (customer_id, number)
-                  WHERE l.customer_id = c.customer_id AND l.kind = d.kind AND l.object = d.object
-                    AND i.kind = 'invoice'))
+WITH invoiced AS (
+    SELECT l.customer_id, l.kind, l.object FROM invoice_line l JOIN invoice i USING (number)
+    WHERE i.kind = 'invoice'
+), months AS (
+    SELECT customer_id, count(*) AS months FROM invoiced WHERE kind = 'month' GROUP BY customer_id
+), begun AS (
+    SELECT customer_id, age(date_trunc('month', least(ended_on, %(before)s::date - 1)::timestamp),
+                            date_trunc('month', started_on::timestamp)) AS span
+    FROM contract WHERE started_on < %(before)s
+)
+SELECT customer_id FROM begun LEFT JOIN months USING (customer_id)
+WHERE 12 * extract(year FROM span) + extract(month FROM span) + 1 > coalesce(months, 0)
+UNION
+SELECT customer_id FROM charge d
+WHERE on_day < %(before)s AND NOT EXISTS (
+    SELECT FROM invoiced v
+    WHERE v.customer_id = d.customer_id AND v.kind = d.kind AND v.object = d.object)
 ORDER BY customer_id"""
 
 _BUYER = "SELECT coalesce(buyer, buyer_of(customer_id)) FROM contract WHERE customer_id = %s"
