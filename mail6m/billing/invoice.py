@@ -104,6 +104,8 @@ class Invoice:
     seller: Seller
     buyer: Party
     lines: tuple[Line, ...]
+    corrected_on: date | None = None
+    """When the invoice that it corrects was issued (EN 16931, BT-26)."""
 
     @property
     def gross(self) -> int:
