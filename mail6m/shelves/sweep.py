@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from mail6m.billing.documents import Documents
 from mail6m.billing.quarters import Invoicing
 from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
@@ -26,6 +27,8 @@ class Swept(NamedTuple):
     customers_destroyed: int
     """Whose contract had ended."""
     invoices_issued: int
+    documents_made: int
+    """PDFs of invoices."""
     letters_sent: int
 
 
@@ -46,6 +49,7 @@ class Sweep:
         discs: DiscLife,
         ending: Ending,
         invoicing: Invoicing,
+        documents: Documents,
         correspondences: Sequence[Correspondence],
     ) -> None:
         self._plans = plans
@@ -53,6 +57,7 @@ class Sweep:
         self._discs = discs
         self._ending = ending
         self._invoicing = invoicing
+        self._documents = documents
         self._correspondences = correspondences
 
     async def all(self) -> Swept:
@@ -71,6 +76,7 @@ class Sweep:
             self._discs.destroy,
             self._ending.advance,
             self._invoicing.issue_due,
+            self._documents.make_missing,
             self._send_letters,
         ):
             try:

@@ -29,7 +29,7 @@ SELECT * FROM (
                AS credited,
            EXISTS (SELECT FROM invoice_document d
                    WHERE (d.customer_id, d.number) = (i.customer_id, i.number)) AS documented,
-           i.gross
+           i.gross, (SELECT o.issued_on FROM invoice o WHERE o.number = i.corrects) AS corrected_on
     FROM invoice i
 ) AS standing"""
 
@@ -168,10 +168,11 @@ def _only(rows: Sequence[Row], number: str) -> Standing:
 
 def _standing(row: Row) -> Standing:
     (customer, number, kind, issued_on, due_on, quarter, corrects, reason, reference, seller, buyer,
-     lines, paid, credited, documented, _) = row  # fmt: skip
+     lines, paid, credited, documented, _, corrected_on) = row  # fmt: skip
     invoice = Invoice(
         customer, number, Kind(kind), issued_on, due_on, quarter, corrects, reason, reference,
         Seller(Party(**seller.pop("party")), **seller), Party(**buyer), tuple(map(_line, lines)),
+        corrected_on,
     )  # fmt: skip
     return Standing(invoice, paid, credited, documented)
 
