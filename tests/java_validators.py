@@ -26,7 +26,7 @@ _NS = "{http://www.verapdf.org/ValidationProfile}"
 
 def main() -> None:
     """Answer each line of standard input by one on standard output, until there are no more."""
-    jpype.startJVM("-Xshare:auto", "-XX:TieredStopAtLevel=1", classpath=[str(JAR)])
+    jpype.startJVM("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", classpath=[str(JAR)])
     answers: dict[str, Callable[..., Any]] = {"pdf": violations, "xml": transformed}
     for line in sys.stdin:
         question = json.loads(line)

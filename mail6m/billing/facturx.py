@@ -1,4 +1,4 @@
-"""An invoice as a machine reads it: Factur-X 1.0, profile EN 16931, a Cross Industry Invoice (D22B).
+"""An invoice as a machine reads it: Factur-X 1.0, profile EN 16931 (UN/CEFACT's CII, D22B).
 
 Names of elements are those of UN/CEFACT; BT-n and BG-n are terms of EN 16931-1:2017. What France
 wants beside them (AFNOR XP Z12-012: notes AAB, PMD and PMT, SIREN, frame of invoicing) is there.
