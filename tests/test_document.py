@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
+import pypdfium2
 import pytest
+import zxingcpp
 from facturx import get_facturx_xml_from_pdf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from mail6m.billing.facturx import xml
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.labels import PER_SHEET, Label, labels
 from mail6m.billing.repertoire import RANGES, settable
+from mail6m.billing.transfer import payload
 from mail6m.billing.typesetting import ARCHIVAL, typeset, with_metadata
 from tests.billed import (
     BY_CHEQUE,
@@ -38,6 +41,7 @@ from tests.billed import (
 from tests.validators import Validators, validators
 
 PROFILES = ("PDFA-3A", "PDFUA-1")
+MILLIMETRE = 72 / 25.4
 EXAMPLES = {"first": FIRST, "long": LONG, "credit": CREDIT, "by cheque": BY_CHEQUE}
 
 
@@ -271,6 +275,13 @@ def pictures(document: bytes) -> list[str]:
     return [one for one in said if one != "Mail6M"]
 
 
+def test_the_code_is_read() -> None:
+    """A telephone that looks at the printed page reads how to pay (EPC069-12)."""
+    page = pypdfium2.PdfDocument(pdf(FIRST))[0].render(scale=150 / 72).to_pil()
+    (read,) = zxingcpp.read_barcodes(page)
+    assert read.text == payload(FIRST)
+
+
 def test_markup_is_text() -> None:
     """A name that looks like markup is read as it was typed; letters that no font has are boxes."""
     (text,) = pages(pdf(BY_CHEQUE))
@@ -323,7 +334,9 @@ def test_a_label_at_its_place() -> None:
             places.append((at[4] * matrix[0] + matrix[4], at[5] * matrix[3] + matrix[5]))
 
     page.extract_text(visitor_text=look)
-    print(places)
+    ((across, up),) = places
+    assert 140 * MILLIMETRE < across < 150 * MILLIMETRE
+    assert up < 37.5 * MILLIMETRE
     assert (page.mediabox.width, page.mediabox.height) == pytest.approx((595.28, 841.89), abs=0.1)
 
 

@@ -28,7 +28,7 @@ _PROPERTIES = f"""\
 
 
 def pdf(invoice: Invoice) -> bytes:
-    """The document, the same octets each time. Blocks for some 20 ms."""
+    """The document, the same octets each time. Blocks for a tenth of a second."""
     data = {**_page(invoice), "xml": facturx.xml(invoice).decode()}
     made_at = datetime.combine(invoice.issued_on, time(), UTC)
     return with_metadata(typeset("invoice.typ", data, made_at), _as_facturx)

@@ -25,7 +25,7 @@ class Label:
 
 
 def labels(wanted: Sequence[Label], start: int = 1) -> bytes:
-    """The sheets as PDF. Blocks for some milliseconds.
+    """The sheets as PDF. Blocks for a tenth of a second.
 
     ``start``: the first place that is free on the first sheet, from 1 to `PER_SHEET`, row by row.
     Raises `ValueError` for another one, and if there is nothing to print.
