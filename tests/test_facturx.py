@@ -14,7 +14,19 @@ from lxml import etree
 from mail6m.billing.facturx import country_code, xml
 from mail6m.billing.invoice import Invoice, Kind
 from mail6m.billing.money import plain
-from tests.billed import BY_CHEQUE, CREDIT, DUCHEMIN, FIRST, LONG, SELLER, invoices
+from mail6m.billing.wording import whole_period
+from tests.billed import (
+    BY_CHEQUE,
+    CREDIT,
+    DUCHEMIN,
+    FIRST,
+    LONG,
+    SELLER,
+    disc,
+    invoice,
+    invoices,
+    month,
+)
 from tests.validators import (
     EN_16931,
     FRENCH,
@@ -193,6 +205,13 @@ def test_an_unknown_country_is_the_sellers() -> None:
     lost = replace(DUCHEMIN, country="chez nous")
     document = xml(replace(FIRST, buyer=lost))
     assert said(document, "ram:CountryID") == ["FR", SELLER.party.country]
+
+
+def test_what_came_late() -> None:
+    """A month or a disc of an earlier quarter is in the period of the invoice that it stands on."""
+    assert whole_period(FIRST) == (date(2026, 1, 1), date(2026, 3, 31))
+    late = invoice(disc(date(2025, 12, 30)), month(date(2026, 1, 1)))
+    assert whole_period(late) == (date(2025, 12, 30), date(2026, 3, 31))
 
 
 def test_quarter_or_lines() -> None:

