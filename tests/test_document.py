@@ -235,6 +235,12 @@ def test_what_is_read_on_it() -> None:
         assert expected in text
 
 
+def test_rounding_is_shown() -> None:
+    """0,09 € are 0,08 € and 0,02 € of taxes: what is a cent too much is taken off."""
+    (text,) = pages(pdf(invoice(disc(date(2026, 3, 1), gross=9))))
+    assert "Total HT 0,08 € TVA 0,02 € Arrondi −0,01 € Total TTC 0,09 €" in text
+
+
 def test_many_lines() -> None:
     """Sixty discs go on over the page, under the same heads; the total is on the last one."""
     first, *others, last = pages(pdf(LONG))
@@ -302,6 +308,13 @@ def test_a_template_that_fails() -> None:
     """Data that a template cannot show: an error that says so."""
     with pytest.raises(ValueError, match=r"invoice\.typ cannot be set"):
         typeset("invoice.typ", {})
+
+
+def test_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that Typst does not come to an end with is given up."""
+    monkeypatch.setattr("mail6m.billing.typesetting.PATIENCE", 0.001)
+    with pytest.raises(ValueError, match="has not been set within"):
+        pdf(FIRST)
 
 
 def test_it_claims_what_is_checked() -> None:

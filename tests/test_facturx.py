@@ -161,6 +161,15 @@ def test_a_credit_note() -> None:
     assert said(document, "ram:IBANID") == said(document, "ram:DueDateDateTime") == []
 
 
+def test_rounding(others: Validators) -> None:
+    """A cent between net with taxes and the price is BT-114, and right by the rules."""
+    one = invoice(disc(date(2026, 3, 1), gross=9))
+    document = xml(one)
+    assert others.schematron(document) == []
+    assert_sums(document, one)
+    assert said(document, "ram:RoundingAmount") == ["-0.01"]
+
+
 def test_without_vat(others: Validators) -> None:
     """At a rate of 0 it says why, and is right by the rules."""
     lines = tuple(replace(line, vat=0, net=line.gross) for line in FIRST.lines)
