@@ -31,7 +31,11 @@ def main() -> None:
     for line in sys.stdin:
         question = json.loads(line)
         content = base64.b64decode(question.pop("content"))
-        answer = answers[question.pop("kind")](content, **question)
+        work = answers[question.pop("kind")]
+        try:
+            answer = {"found": work(content, **question)}
+        except jpype.JException as error:  # the file is not even one
+            answer = {"failed": str(error)}
         print(json.dumps(answer), flush=True)
 
 

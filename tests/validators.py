@@ -49,7 +49,9 @@ class Validators:
         assert self._process.stdout is not None
         self._process.stdin.write(asked + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        answer = json.loads(self._process.stdout.readline())
+        assert "failed" not in answer, answer["failed"]
+        return answer["found"]
 
 
 def assert_valid_by_schema(xml: bytes) -> None:
