@@ -42,7 +42,7 @@ from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
-from mail6m.storage.documents import Documents
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
@@ -161,7 +161,7 @@ def console(parts: Parts) -> tuple[Guard, list[object]]:
     ours = [parts.hostname, *parts.mx_names]
     claims = Claims(parts.pool)
     invoices, payments = Invoices(parts.pool), Payments(parts.pool)
-    documents = Documents(parts.pool)
+    documents = DocumentTable(parts.pool)
     bookkeeping = Bookkeeping(payments, invoices, parts.in_thread, parts.clock)
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)

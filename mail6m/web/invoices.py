@@ -13,7 +13,7 @@ from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import PayPalError
 from mail6m.billing.reference import spaced
-from mail6m.storage.documents import Documents
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, Payments
@@ -107,7 +107,7 @@ class InvoicePages:
         self,
         invoices: Invoices,
         payments: Payments,
-        documents: Documents,
+        documents: DocumentTable,
         checkout: Checkout | None,
     ) -> None:
         self._invoices = invoices

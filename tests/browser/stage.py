@@ -21,9 +21,9 @@ from mail6m.model import HOUSE, Judgement
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
-from tests.billed import BUYER, drafted, issued
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
+from tests.payable import BUYER, drafted, issued
 from tests.paypal import StandIn
 from tests.scripted_peer import Mail, Peer
 

@@ -13,8 +13,8 @@ from email.policy import SMTP
 import pytest
 from playwright.sync_api import expect
 
-from tests.billed import BUYER, drafted, issued
 from tests.browser.stage import Company, Open, Stage, Window
+from tests.payable import BUYER, drafted, issued
 from tests.statements import camt, entry, transaction
 
 

@@ -13,7 +13,7 @@ from mail6m.billing.credits import CreditNotes
 from mail6m.billing.invoice import Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.payments import Bookkeeping
-from mail6m.storage.documents import Documents
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger, Which
@@ -90,7 +90,7 @@ class HouseInvoicePages:
         ledger: Ledger,
         invoices: Invoices,
         payments: Payments,
-        documents: Documents,
+        documents: DocumentTable,
         bookkeeping: Bookkeeping,
         credit_notes: CreditNotes,
     ) -> None:
