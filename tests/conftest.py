@@ -27,6 +27,7 @@ LONGEST = [
     "browser/test_domains.py",
     "browser/test_search.py",
     "browser/test_settings.py",
+    "browser/test_paying.py",
     "browser/test_leaving.py",
     "browser/test_account.py",
     "browser/test_signin.py",

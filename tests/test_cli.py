@@ -16,7 +16,8 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -37,6 +38,7 @@ from mail6m.settings import Settings
 from mail6m.storage.archive import NewMessage
 from mail6m.storage.migrate import migrations
 from tests.harness import ROOT
+from tests.payable import drafted, issued
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, new_database
 
@@ -1031,3 +1033,46 @@ def test_who_reads_may_have_had_enough(site: Site, home: Home) -> None:
         export.wait(60)
     assert said.count("\n") <= 1
     assert "Traceback" not in said
+
+
+# Payments
+
+
+def test_a_cheque_is_recorded(site: Site) -> None:
+    """With what is left of its invoice; it is listed, and stands in the customer's audit."""
+    customer = site.customer()
+    number = issued(partial(ask, site.dsn), drafted(customer, 4000, date(2026, 10, 1)))
+    words = ("payment", "record", number, "--amount", "5000", "--method", "cheque")
+    recorded = site.json(*words, "--on", "2026-11-05", "--reference", "0012345")
+    assert recorded == {"number": number, "amount": 5000, "balance": 7000}
+    [payment] = site.json("payment", "list", "--invoice", number)
+    assert payment["received_on"] == "2026-11-05"
+    assert (payment["method"], payment["reference"]) == ("cheque", "0012345")
+    assert (payment["customer"], payment["recorded_by"]) == (customer, "operator")
+    assert payment in site.json("payment", "list")
+    [(account, object_)] = ask(
+        site.dsn,
+        "SELECT account, object FROM audit WHERE customer_id = %s AND act = 'payment recorded'",
+        customer,
+    )
+    assert (account, object_) == ("operator", f"{number} 50.00")
+    assert "no invoice" in site.refusal("payment", "record", "1-1", *words[3:])
+    assert "yet to come" in site.refusal(*words, "--on", "2999-01-01")
+    assert "more than nothing" in site.refusal(*words[:3], "--amount", "0", *words[5:])
+    site.misuse(*words[:3], "--amount", "50.00", *words[5:])
+    site.misuse(*words[:5], "--method", "paypal")
+
+
+def test_a_statement_is_imported(site: Site, tmp_path: Path) -> None:
+    """What is certain is recorded, the rest waits; a second time nothing changes."""
+    number = issued(partial(ask, site.dsn), drafted(site.customer(), 4000, date(2026, 10, 1)))
+    file = tmp_path / "releve.csv"
+    file.write_text(f"Date;Montant;Motif\n2026-11-05;120,00;{number}\n2026-11-05;1,00;don\n")
+    imported = site.json("payment", "import", str(file))
+    assert imported == {"entries": 2, "recorded": 1, "waiting": 1, "known": 0}
+    assert site.json("payment", "import", str(file))["known"] == 2
+    [waiting] = site.json("payment", "waiting")
+    assert (waiting["text"], waiting["left"], waiting["verdict"]) == ("don", 100, "unknown")
+    file.write_text("rien")
+    assert "no statement" in site.refusal("payment", "import", str(file))
+    assert "No such file" in site.refusal("payment", "import", str(tmp_path / "none.csv"))

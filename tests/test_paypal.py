@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
@@ -13,13 +14,15 @@ from twisted.web.client import Agent
 
 from mail6m.billing.checkout import Checkout, Result
 from mail6m.billing.invoice import Invoice
-from mail6m.billing.paypal import Away, Declined, PayPal, PayPalError
+from mail6m.billing.paypal import Away, Declined, PayPal, PayPalError, configured
+from mail6m.options import read_settings
+from mail6m.settings import Settings, SettingsError
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.pool import Pool
-from tests.invoiced import an_invoice
+from tests.payable import an_invoice
 from tests.paypal import CLIENT, SECRET, WEBHOOK, Fault, StandIn, paypal
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, by, new_pool
@@ -431,3 +434,35 @@ def test_a_place_to_pay_that_is_strange(till: Till) -> None:
 def test_where_people_pay(api: str, site: str) -> None:
     """It follows from where the interface is."""
     assert PayPal(Clock(), None, api, "", "", "").site == site  # type: ignore[arg-type]
+
+
+ALL = {"paypal-client-id": "a", "paypal-secret-file": "b", "paypal-webhook-id": "c"}
+
+
+@pytest.mark.parametrize("missing", ALL)
+def test_settings_go_together(missing: str) -> None:
+    """A part of them is a mistake, and not a button that does nothing."""
+    with pytest.raises(SettingsError, match="go together"):
+        read_settings({name: value for name, value in ALL.items() if name != missing})
+    read_settings(ALL)
+
+
+@pytest.mark.parametrize("api", ["http://api-m.paypal.com", "api-m.paypal.com", "https://a/b"])
+def test_an_interface_that_is_none(api: str) -> None:
+    """Secrets go by TLS alone, but to a loopback."""
+    with pytest.raises(SettingsError, match="--paypal-api"):
+        read_settings({"paypal-api": api})
+
+
+def test_off_unless_configured(tmp_path: Path) -> None:
+    """Nobody asks without settings; without its secret the start fails, and says so."""
+    agent = Agent(the_reactor())
+    assert configured(Clock(), agent, Settings()) is None  # type: ignore[arg-type]
+    secret = tmp_path / "secret"
+    given = Settings(paypal_client_id="a", paypal_secret_file=secret, paypal_webhook_id="c")
+    with pytest.raises(SettingsError, match="--paypal-secret-file"):
+        configured(Clock(), agent, given)  # type: ignore[arg-type]
+    secret.write_text("very-secret\n")
+    paypal = configured(Clock(), agent, given)  # type: ignore[arg-type]
+    assert paypal is not None
+    assert paypal.site == "https://www.paypal.com"

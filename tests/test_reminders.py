@@ -21,7 +21,7 @@ from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.web.render import Renderer
-from tests.invoiced import BUYER, an_invoice
+from tests.payable import BUYER, an_invoice
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
 

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from mail6m.billing.statement import LARGEST, NoStatement
-from mail6m.cli.arguments import day, nonempty, positive
-from mail6m.cli.command import CommandLine, Wrong, operator
+from mail6m.cli.arguments import cents, day, nonempty
+from mail6m.cli.command import CommandLine, operator
 from mail6m.foundation import Foundation
 from mail6m.model import HOUSE
 from mail6m.storage.errors import Refused
@@ -28,10 +28,10 @@ def declare(line: CommandLine) -> None:
     one.add_argument("file", type=Path, metavar="FILE", help="CAMT.053 or CSV")
     one = noun.verb("record", payment_record)
     one.add_argument("number", type=nonempty, metavar="NUMBER", help="the invoice's")
-    one.add_argument("--amount", type=positive, required=True, metavar="CENTS")
+    one.add_argument("--amount", type=cents, required=True, metavar="CENTS")
     one.add_argument("--method", choices=[method.value for method in _BY_HAND], required=True)
     one.add_argument("--on", type=day, metavar="DATE", help="when it came in [today]")
-    one.add_argument("--reference", type=nonempty, default="", metavar="TEXT")
+    one.add_argument("--reference", type=nonempty, metavar="TEXT")
     one = noun.verb("list", payment_list)
     one.add_argument("--invoice", type=nonempty, metavar="NUMBER")
     noun.verb("waiting", payment_waiting)
@@ -39,10 +39,7 @@ def declare(line: CommandLine) -> None:
 
 async def payment_import(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A bank's statement: what certainly is for an invoice is recorded, the rest waits."""
-    try:
-        octets = await deferToThread(_read, options.file)
-    except OSError as error:
-        raise Wrong(f"{options.file}: {error.strerror}") from error
+    octets = await deferToThread(_read, options.file)
     try:
         imported = await foundation.bookkeeping.import_statement(operator(HOUSE), octets)
     except NoStatement as error:
@@ -64,7 +61,7 @@ async def payment_record(foundation: Foundation, options: argparse.Namespace) ->
         options.amount,
         Method(options.method),
         on,
-        options.reference,
+        options.reference or "",
     )
     return {
         "number": options.number,

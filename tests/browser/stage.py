@@ -25,7 +25,7 @@ from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
-from tests.invoiced import BUYER, drafted, issued
+from tests.payable import BUYER, drafted, issued
 from tests.paypal import StandIn
 from tests.scripted_peer import Mail, Peer
 from tests.zone import Zone

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.stage import Company, Open, Stage, Window
-from tests.invoiced import BUYER, drafted, issued
+from tests.payable import BUYER, drafted, issued
 from tests.statements import camt, entry, transaction
 
 
