@@ -23,6 +23,7 @@ LONGEST = [
     "test_disc_faults.py",
     "test_faults.py",
     "browser/test_story.py",
+    "test_api_fuzz.py",
     "browser/test_list.py",
     "browser/test_domains.py",
     "browser/test_search.py",
