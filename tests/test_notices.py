@@ -345,6 +345,22 @@ def test_what_cannot_be_sent_is_sent_later_and_then_no_more(office: Office) -> N
     assert office.tell() == [FILLING]
 
 
+def test_what_is_known_is_told_though_a_look_fails(office: Office) -> None:
+    """A changed password does not wait for a queue that takes too long to be looked at."""
+    office.fill(office.customer(), 0.83)
+    office.passed += INTERVAL
+    table = NoticeTable(office.pool)
+    run(lambda: table.look_at_cabinets(0.8, 0.7))
+    due = office.due
+    assert due is not None
+    with (
+        patch.object(NoticeTable, "look_at_cabinets", side_effect=Unavailable("too slow")),
+        pytest.raises(Unavailable),
+    ):
+        run(due.send)
+    assert [letter.subject for _, _, letter in office.post.sent] != []
+
+
 def test_nobody_is_written_to_in_the_name_of_who_has_no_key(office: Office) -> None:
     """A customer that is being destroyed is told of nothing but that."""
     customer = office.customer()

@@ -52,7 +52,13 @@ class DueNotices:
 
     async def send(self) -> int:
         """Look around, if it is time, and send what is due; how many notices."""
-        await self._look()
+        try:
+            await self._look()
+        finally:  # what is known already is told, whatever a look comes to
+            sent = await self._tell()
+        return sent
+
+    async def _tell(self) -> int:
         sent = 0
         for due in await self._table.due():
             of = partial(self._notice, due)
@@ -63,10 +69,10 @@ class DueNotices:
         now = self._now()
         if self._next_look is not None and now < self._next_look:
             return
+        self._next_look = now + INTERVAL
         await self._table.look_at_cabinets(FILLING, EMPTIER)
         await self._table.look_at_queues(PATIENCE)
         await self._table.forget()
-        self._next_look = now + INTERVAL
 
     async def _notice(self, due: DueNotice) -> Notice:
         whom = await addressees(due.customer, self._preferences, self._accounts)
