@@ -81,7 +81,6 @@ from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route, routes_of
 from tests.carried import trusted
 from tests.payable import drafted, issued
-from tests.payable import drafted, issued
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
 from tests.zone import Told
