@@ -74,7 +74,7 @@ _QUEUE = _COMPANY | {
     "waiting": 1_204,
     "reply": "451 4.3.0 Temporary lookup failure",
 }
-_DISC = _COMPANY | {"serial": "K7M2QX", "last_day": date(2026, 4, 30)}
+_DISC = _COMPANY | {"serial": "K7M2QX", "price": 1_500, "last_day": date(2026, 4, 30)}
 _INVOICE = _COMPANY | {
     "number": "2026-0042",
     "gross": 24_000,
@@ -328,6 +328,12 @@ DISK_FILLING = Kind(
 )
 
 KINDS = (
+    CONFIRMATION,
+    SIGNUP_KNOWN,
+    WELCOME,
+    SIGNUP_ACCEPTED,
+    SIGNUP_REFUSED,
+    SIGNUP_WAITING,
     PASSWORD,
     INVITATION,
     PASSWORD_CHANGED,
@@ -340,12 +346,15 @@ KINDS = (
     DISC_REMINDER,
     DISC_LAST_REMINDER,
     DISC_SHIPPED,
+    INVOICE,
+    INVOICE_REMINDER,
+    INVOICE_LAST_REMINDER,
     CLOSING_ASKED,
     CLOSING_DONE,
     CERTIFICATE_ENDING,
     DISK_FILLING,
 )
-"""All those whose words there are, in the order that operators see."""
+"""All there are, in the order that operators see."""
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
