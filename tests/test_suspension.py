@@ -31,8 +31,8 @@ from tests.console_client import (
 from tests.reactor_thread import run
 from tests.stored import new_pool
 
-STILL = {"POST /meuble/details", "POST /partir/fichiers"}
-"""Acts of customers' that go on: they take along what is theirs. Paying comes here, too."""
+STILL = {"POST /meuble/details", "POST /partir/fichiers", "POST /factures/<number>/paypal"}
+"""Acts of customers that go on: they take along what is theirs, and pay."""
 
 
 @pytest.fixture(scope="module")

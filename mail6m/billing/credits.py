@@ -80,7 +80,7 @@ class CreditNotes:
             corrects=number,
             reason=reason.strip(),
         )
-        issued = await self._invoices.issue(by._replace(customer=invoice.customer), draft)
+        issued = await self._invoices.issue(by.at(invoice.customer), draft)
         if issued is None:
             raise Refused(f"something of invoice {number} has been taken back meanwhile")
         return issued

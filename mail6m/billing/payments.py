@@ -77,7 +77,7 @@ class Bookkeeping:
             raise Refused(f"{on} is yet to come")
         customer = standing.invoice.customer
         new = NewPayment(customer, number, on, amount, method, reference)
-        await self._payments.record(by._replace(customer=customer), new)
+        await self._payments.record(by.at(customer), new)
         return await self._invoices.get(customer, number)
 
     async def take_back(self, by: By, number: str, payment: int, reason: str) -> None:
@@ -86,7 +86,7 @@ class Bookkeeping:
             raise Refused("why it is taken back has to be said")
         for one in await self._of(number):
             if one.id == payment and one.amount > 0:
-                by = by._replace(customer=one.customer)
+                by = by.at(one.customer)
                 if await self._payments.take_back(by, one, self.today, reason):
                     return
                 raise Refused("that payment has been taken back already")
@@ -115,7 +115,7 @@ class Bookkeeping:
         standing = await self._payable(number)
         if amount <= 0:
             raise Refused("a payment is of more than nothing")
-        by = by._replace(customer=standing.invoice.customer)
+        by = by.at(standing.invoice.customer)
         if not await self._payments.assign(by, source, number, amount):
             raise Refused("so much is not left of that entry")
         return await self._invoices.get(standing.invoice.customer, number)

@@ -74,7 +74,7 @@ class Archivist:
                 f"what has been brought back would take more than half of customer "
                 f"{asked.customer}'s cabinet: request {request} must ask for less"
             )
-        by = By(asked.customer, account, client)
+        by = By(asked.customer, account, client, house=True)
         count = await self._requests.grant(by, request, ids, KEPT)
         if count is None:
             raise Refused(f"request {request} has been decided already")
@@ -83,7 +83,9 @@ class Archivist:
     async def refuse(self, account: str, client: str, request: int, answer: str) -> None:
         """Say no, and why. Raises `Refused` if that has been decided already."""
         asked = await self._requests.get(request)
-        if not await self._requests.refuse(By(asked.customer, account, client), request, answer):
+        if not await self._requests.refuse(
+            By(asked.customer, account, client, house=True), request, answer
+        ):
             raise Refused(f"request {request} has been decided already")
 
     async def _find(self, request: Request) -> list[UUID]:

@@ -137,7 +137,9 @@ class DiscLife:
             lambda: CellarReading(self._dsn, disc.customer, serial)
         )
         try:
-            await self._write(By(disc.customer, account, client), serial, cellar, progress)
+            await self._write(
+                By(disc.customer, account, client, house=True), serial, cellar, progress
+            )
         finally:
             await self._in_thread(cellar.close)
         await self.erase(disc.customer)
@@ -227,7 +229,7 @@ class DiscLife:
         """It is on its way, for the first time or again. Raises `Refused`."""
         disc = await self._discs.get(serial)
         self._image_of(disc)
-        by, today = By(disc.customer, account, client), paris_day(self._now())
+        by, today = By(disc.customer, account, client, house=True), paris_day(self._now())
         if not await self._discs.ship(by, serial, today):
             raise Refused(f"disc {serial} is {disc.state}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mail6m.model import Act
+from mail6m.model import HOUSE, Act
 from mail6m.storage.pool import Pool, Row, text
 
 _PAGE = """
@@ -59,6 +59,10 @@ class By(NamedTuple):
     client: str
     house: bool = False
     """It is one of those who run Mail6M, at a customer's data."""
+
+    def at(self, customer: int) -> By:
+        """The same, who does something to a customer's data."""
+        return By(customer, self.account, self.client, self.house or self.customer == HOUSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,12 +271,12 @@ class Payments:
     async def put_aside(self, by: By, source: str, reason: str) -> bool:
         """What is left of an entry is for no invoice; False if it does not wait."""
         parameters = {"source": text(source), "reason": text(reason)}
-        act = note(by._replace(customer=HOUSE), Act.ENTRY_PUT_ASIDE, source)
+        act = note(by.at(HOUSE), Act.ENTRY_PUT_ASIDE, source)
         return bool(await self._pool.query(_PUT_ASIDE, parameters | act))
 
     async def take_up(self, by: By, source: str) -> bool:
         """An entry that was put aside waits again; False if it was not."""
-        act = note(by._replace(customer=HOUSE), Act.ENTRY_TAKEN_UP, source)
+        act = note(by.at(HOUSE), Act.ENTRY_TAKEN_UP, source)
         return bool(await self._pool.query(_TAKE_UP, {"source": text(source)} | act))
 
     async def waiting(self, limit: int) -> list[Kept]:

@@ -174,7 +174,7 @@ def line_of(entry: Entry, there: Set[UUID], translate: Callable[[str], str]) -> 
 
 
 def _who(entry: Entry, translate: Callable[[str], str]) -> str:
-    if entry.house:
+    if entry.house and "@" in entry.account:
         return translate(_BY_HOUSE) % {"account": entry.account}
     return translate(_OTHERS.get(entry.account, entry.account))
 

@@ -115,7 +115,7 @@ class InvoicePages:
         self._documents = documents
         self._checkout = checkout
 
-    @page(PATH)
+    @page(PATH, viewed=True)
     async def list(self, visit: Visit) -> Answer:
         """Factures: the invoices and credit notes, newest first, with what is to be paid."""
         standings = await self._invoices.of(visit.customer)
@@ -124,7 +124,7 @@ class InvoicePages:
             "invoices.html", {"lines": [seen(one, visit) for one in standings], "unpaid": unpaid}
         )
 
-    @page(PATH + "/<number>")
+    @page(PATH + "/<number>", viewed=True)
     async def show(self, visit: Visit, number: str) -> Answer:
         """An invoice, or a credit note: its lines, its payments, and how to pay it."""
         standing, state = seen(await self._standing(visit, number), visit)
@@ -142,7 +142,7 @@ class InvoicePages:
         leads_to = self._checkout.site if payable and self._checkout is not None else ""
         return Html("invoice.html", values | words(standing), leads_to=leads_to)
 
-    @page(PATH + "/<number>.pdf")
+    @page(PATH + "/<number>.pdf", viewed=True)
     async def download(self, visit: Visit, number: str) -> Answer:
         """The same as a PDF to be kept."""
         await self._standing(visit, number)
@@ -151,7 +151,7 @@ class InvoicePages:
             return Redirect(f"{PATH}/{number}", visit._(N_("Le PDF est en préparation.")))
         return document(number, pdf)
 
-    @act(PATH + "/<number>/paypal")
+    @act(PATH + "/<number>/paypal", suspended=True)
     async def pay(self, visit: Visit, number: str) -> Answer:
         """The button Payer par PayPal: on to PayPal, with what is left to be paid."""
         if self._checkout is None:
