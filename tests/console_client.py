@@ -705,7 +705,7 @@ def new_house(at: Console) -> House:
             f"prenom-{word}", f"tel-{word}", f"rue-{word}", f"ville-{word}", f"contact@{domain}",
             recipient, f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}",
             f"0@{word}.example", disc, f"cheque-{word}", f"payeur-{word}", order, entry, key,
-            f"cle-{word}", invoice, f"inscrit-{word}", f"demande-{word}", f"raison-{word}",
+            f"cle-{word}", invoice, f"demande-{word}", f"raison-{word}",
             f"reponse-{word}", f"Firefox-{word}", letter, domain, word,
             recipient,
             f"expediteur-{word}", f"marie0@{domain}", f"Sujet 0 {word}", f"0@{word}.example",
@@ -983,7 +983,7 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         fields=[("ligne", f"{h.entry}-aside")], foreign=404
     ),
     "GET /exploitation/file": lambda _: Sample(fields=[("page", 1)], foreign=404),
-    "GET /exploitation/file/<destination>": lambda h: Sample(
+    "GET /exploitation/destinations/<destination>": lambda h: Sample(
         {"destination": h.domain}, [("page", 1)], foreign=404
     ),
     "POST /exploitation/file/retenir": lambda h: Sample(
@@ -1021,13 +1021,13 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     ),
     "GET /exploitation/avis": lambda _: Sample(foreign=404),
     "GET /exploitation/avis/<name>": lambda _: Sample(
-        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
+        {"name": "queue_stuck"}, [("lettre", "en")], foreign=404
     ),
     "GET /exploitation/avis/<name>/html": lambda _: Sample(
-        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
+        {"name": "queue_stuck"}, [("lettre", "en")], foreign=404
     ),
     "POST /exploitation/avis/<name>": lambda _: Sample(
-        {"name": "queue_stuck"}, [("langue", "en")], foreign=404
+        {"name": "queue_stuck"}, [("lettre", "en")], foreign=404
     ),
     "GET /activite": lambda _: Sample(fields=[("page", 1)]),
     "GET /comptes": lambda _: Sample(),

@@ -505,8 +505,8 @@ def test_invoices(at: Console, house: House) -> None:
     [summary] = json.loads(browser.get("/api/v1/invoices").body)["invoices"]
     invoice = json.loads(browser.get(f"/api/v1/invoices/{house.invoice}").body)
     assert invoice["summary"] == summary
-    assert (summary["gross"], summary["net"], summary["balance"]) == (4_000, 3_333, 4_000)
-    assert [line["gross"] for line in invoice["lines"]] == [4_000]
+    assert (summary["gross"], summary["net"], summary["balance"]) == (12_000, 10_000, 11_000)
+    assert [line["gross"] for line in invoice["lines"]] == [4_000, 4_000, 4_000]
     page = browser.get(f"/api/v1/invoices/{house.invoice}/pdf")
     assert page.body.startswith(b"%PDF")
     assert page.headers["content-type"] == "application/pdf"

@@ -667,6 +667,7 @@ def test_the_shelves(site: Site, home: Home) -> None:
     ask(site.dsn, resize, size * 6 // 10, home.number)
     swept = site.json("shelves", "sweep")
     assert swept.pop("moved_to_cellar") == 2
+    assert swept.pop("letters_sent") == 1  # the cabinet is full
     assert set(swept.values()) == {0}
     cellar = site.json("cellar", "show", "--customer", str(home.number))
     assert (cellar["messages"], cellar["departed"]) == (2, {})

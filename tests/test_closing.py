@@ -141,7 +141,9 @@ def test_nothing_is_left_but_the_certificate(leaver: Leaver) -> None:
     assert leaver.advance() == 1
     left = left_of(leaver.at, leaver.house.number)
     assert [row.partition(" ")[0] for row in left] == ["closing"]
-    everything = "\n".join(dump(leaver.at))
+    everything = "\n".join(
+        row for row in dump(leaver.at) if row.partition(" ")[0] not in {*BOOKS, "statement_entry"}
+    )
     hidden = [secret for secret in leaver.house.secrets if secret in everything]
     assert set(hidden) <= {
         leaver.house.company,

@@ -173,9 +173,9 @@ def test_every_letter_is_listed_and_shown(operator: Browser) -> None:
         assert kind.title in listed
         for language in ("fr", "en"):
             path = f"/exploitation/avis/{kind.name}"
-            assert f'href="{path}?langue={language}"' in listed
-            shown = operator.get(path, [("langue", language)])
-            html = operator.get(f"{path}/html", [("langue", language)])
+            assert f'href="{path}?lettre={language}"' in listed
+            shown = operator.get(path, [("lettre", language)])
+            html = operator.get(f"{path}/html", [("lettre", language)])
             assert (shown.status, html.status) == (200, 200)
             assert f'<html lang="{language}">' in html.text
             assert html.headers["content-type"] == "text/html; charset=utf-8"
@@ -195,8 +195,8 @@ def test_a_letters_page_may_do_nothing() -> None:
 def test_an_operator_has_a_letter_sent(at: Console, operator: Browser, language: str) -> None:
     """To the address that they signed in with, said to be a sample, and in the audit."""
     before = len(at.letterbox.letters)
-    sent = operator.post("/exploitation/avis/cabinet_full", [("langue", language)])
-    assert sent.location == f"/exploitation/avis/cabinet_full?langue={language}"
+    sent = operator.post("/exploitation/avis/cabinet_full", [("lettre", language)])
+    assert sent.location == f"/exploitation/avis/cabinet_full?lettre={language}"
     assert "L'avis vous a été envoyé." in operator.get(sent.location).text
     [(to, letter)] = at.letterbox.letters[before:]
     assert letter.subject.startswith("Essai\u00a0: ")
@@ -217,6 +217,6 @@ def test_a_letter_that_there_is_not(operator: Browser) -> None:
     """Is not found, whatever is asked about it."""
     for path in ("/exploitation/avis/x", "/exploitation/avis/frame/html", "/exploitation/avis/.."):
         assert operator.get(path).status == 404
-    assert operator.post("/exploitation/avis/x", [("langue", "fr")]).status == 404
-    shown = operator.get("/exploitation/avis/password", [("langue", "xx")])
+    assert operator.post("/exploitation/avis/x", [("lettre", "fr")]).status == 404
+    shown = operator.get("/exploitation/avis/password", [("lettre", "xx")])
     assert shown.status == 200

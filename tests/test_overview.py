@@ -338,7 +338,7 @@ def test_destinations_in_trouble(house: House, at: Console, operator: Browser, p
 def test_hold_and_release_by_buttons(house: House, at: Console, operator: Browser) -> None:
     """From the list, and from a destination's own page, to which one comes back."""
     here = [("destination", house.domain), ("ici", house.domain)]
-    path = f"/exploitation/file/{house.domain}"
+    path = f"/exploitation/destinations/{house.domain}"
     assert operator.post("/exploitation/file/retenir", here).location == path
     page = operator.get(path).text
     assert "rien ne part" in page
@@ -374,7 +374,7 @@ def test_cancel_asks_once_with_the_count(house: House, at: Console, operator: Br
 
 def test_one_delivery(house: House, at: Console, operator: Browser) -> None:
     """Is retried or cancelled by its id; there is no subject on the page."""
-    page = operator.get(f"/exploitation/file/{house.domain}").text
+    page = operator.get(f"/exploitation/destinations/{house.domain}").text
     assert house.company in page
     assert "Sujet" not in page
     one = [("id", house.deliveries[0]), ("ici", house.domain)]
@@ -390,6 +390,6 @@ def test_an_observer_has_no_buttons(house: House, at: Console) -> None:
     """He looks, and that is all."""
     browser = at.browser()
     browser.enter(at, new_operator(at, Role.OBSERVER))
-    for path in ("", "/file", f"/file/{house.domain}", "/dvd", "/archiviste"):
+    for path in ("", "/file", f"/destinations/{house.domain}", "/dvd", "/archiviste"):
         page = browser.get(f"/exploitation{path}").text
         assert re.findall(r"<button[^>]*>([^<]*)<", page) == ["Se déconnecter"], path

@@ -18,7 +18,7 @@ from mail6m.storage.errors import Refused
 from mail6m.storage.migrate import migrate
 from mail6m.storage.recipients import Asked, Recipients, Stored, Told
 from mail6m.web import domains as pages
-from tests.console_client import Browser, Console, House, listening, new_house
+from tests.console_client import MASTER, Browser, Console, House, listening, new_house
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_database, new_pool
 from tests.test_cli import Site
@@ -396,6 +396,8 @@ def test_the_check_box(at: Console, browser: Browser, house: House) -> None:
 
 def test_by_command(dsn: str, tmp_path: Path, tables: Tables) -> None:
     """Whom a domain takes mail for, and how its machine answers."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "master.key").write_bytes(MASTER)
     site, file = Site(dsn, tmp_path), tmp_path / "liste.csv"
     try:
         tables.keep("marie", True)

@@ -142,7 +142,7 @@ class InvoicePages:
         leads_to = self._checkout.site if payable and self._checkout is not None else ""
         return Html("invoice.html", values | words(standing), leads_to=leads_to)
 
-    @page(PATH + "/<number>.pdf", viewed=True)
+    @page(PATH + "/<number>.pdf")
     async def download(self, visit: Visit, number: str) -> Answer:
         """The same as a PDF to be kept."""
         await self._standing(visit, number)

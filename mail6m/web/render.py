@@ -111,7 +111,7 @@ class Renderer:
             "size": texts.size,
             "decimal": texts.decimal,
             "percent": texts.percent,
-            "cents": texts.cents,
+            "rate": texts.rate,
             "encryption": texts.encryption,
             "amount": texts.amount,
             "month": texts.month,
@@ -205,9 +205,10 @@ class _Texts:
         """A part of 1 in percent."""
         return self._number(round(part, 4), _PERCENT[self._language])
 
-    def cents(self, amount: int) -> str:
-        """Cents as an amount of whole ones."""
-        return format_decimal(Decimal(amount) / 100, "#,##0.00", locale=self._locale)
+    def rate(self, hundredths: int) -> str:
+        """Hundredths of a percent: ``20 %``, ``5,5 %``."""
+        pattern = _PERCENT[self._language].replace("0", "0.##", 1)
+        return self._number(Decimal(hundredths) / 10_000, pattern)
 
     def encryption(self, tls: str) -> str:
         """How a session with a receiving machine was protected (`mail6m.trust`)."""

@@ -519,16 +519,16 @@ SCENES = [
         sent("/exploitation/file", "Retenir", destination="nulle.part.test"),
     ),
     Scene(
-        "exploitation-destination", "/exploitation/file/<destination>", "operator",
-        at("/exploitation/file/panne.test"),
+        "exploitation-destination", "/exploitation/destinations/<destination>", "operator",
+        at("/exploitation/destinations/panne.test"),
     ),
     Scene(
         "exploitation-annuler", "", "operator",
-        sent("/exploitation/file/panne.test", "Tout annuler"),
+        sent("/exploitation/destinations/panne.test", "Tout annuler"),
     ),
     Scene(
         "exploitation-destination-retenue", "", "operator",
-        sent("/exploitation/file/panne.test", "Retenir"),
+        sent("/exploitation/destinations/panne.test", "Retenir"),
     ),
     Scene("exploitation-dvd", "/exploitation/dvd", "operator", at("/exploitation/dvd")),
     Scene("exploitation-dvd-en-anglais", "", "operator english", at("/exploitation/dvd")),

@@ -56,22 +56,22 @@ class NoticePages:
     @page(f"{PATH}/<name>", Access.OBSERVER)
     async def show(self, visit: Visit, name: str) -> Answer:
         """One of them, with values that are made up: its subject and its text."""
-        shown = self._shown(visit, name, visit.query.get("langue", ""))
+        shown = self._shown(visit, name, visit.query.get("lettre", ""))
         values = {"shown": shown, "topics": TOPICS, "languages": _NAMES, "section": PATH}
         return Html("operator/notice.html", values)
 
     @page(f"{PATH}/<name>/html", Access.OBSERVER)
     async def show_html(self, visit: Visit, name: str) -> Answer:
         """The same as mail readers show it; a page with a policy of its own."""
-        shown = self._shown(visit, name, visit.query.get("langue", ""))
+        shown = self._shown(visit, name, visit.query.get("lettre", ""))
         return Plain(shown.letter.html.encode(), "text/html; charset=utf-8", policy=POLICY)
 
     @act(f"{PATH}/<name>", Access.OPERATOR)
     async def send(self, visit: Visit, name: str) -> Answer:
         """The button M'envoyer cet avis: the example, to the operator's own address."""
-        shown = self._shown(visit, name, visit.form.get("langue", ""))
+        shown = self._shown(visit, name, visit.form.get("lettre", ""))
         subject = f"{visit._(_SAMPLE)} {shown.letter.subject}"
-        back = f"{shown.path}?langue={shown.language}"
+        back = f"{shown.path}?lettre={shown.language}"
         try:
             letter = replace(shown.letter, subject=subject)
             await self._letters.send(HOUSE, visit.identity.email, letter)

@@ -15,6 +15,7 @@ from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 
 PATH = f"{OPERATORS_HOME}/file"
+DESTINATION = f"{OPERATORS_HOME}/destinations"
 ROWS = 50
 
 
@@ -31,7 +32,7 @@ class OperatorQueuePages:
         """File d'attente: what waits, by destination."""
         return await self._list(visit)
 
-    @page(f"{PATH}/<destination>", Access.OBSERVER)
+    @page(f"{DESTINATION}/<destination>", Access.OBSERVER)
     async def show(self, visit: Visit, destination: str) -> Answer:
         """A destination: what waits for it, delivery by delivery."""
         backlog = await self._backlog.one(destination)
@@ -133,7 +134,7 @@ def _back(visit: Visit) -> str:
 
 
 def _path(destination: str) -> str:
-    return f"{PATH}/{quote(destination, safe=':')}"
+    return f"{DESTINATION}/{quote(destination, safe=':')}"
 
 
 _HELD = N_("%(destination)s est retenue : ce qui attend, et ce qui arrive, attendra.")
