@@ -121,7 +121,8 @@ def form_of(browser: Browser, house: House, *topics: str) -> list[tuple[str, str
     return [
         ("company", house.company), ("email", f"contact@{house.domain}"), ("cabinet_rows", "20"),
         ("search_rows", "30"), ("plan", "tiroir"), ("language", "fr"),
-        ("time_zone", "Europe/Paris"), *(("avis", topic) for topic in ("", *topics)),
+        *(("time_zone", "Europe/Paris"), ("avis-demandes", "oui")),
+        *(("avis", topic) for topic in topics),
     ]  # fmt: skip
 
 

@@ -209,13 +209,12 @@ class PreferencesPages:
         stored = await self._preferences.get(visit.customer)
         subscription = await self._plans.of(visit.customer)
         form = PreferencesForm(visit.form, stored, subscription, visit._)
-        boxes = visit.form.getlist("avis")
-        topics = TOPICS.keys() & set(boxes)
+        topics = TOPICS.keys() & set(visit.form.getlist("avis"))
         if not form.validate():
             return self._page(form, stored, subscription, topics, status=400)
         wanted = form.wanted
         await self._preferences.save(visit.by, wanted)
-        if boxes:  # a form that has them says so with an empty one
+        if "avis-demandes" in visit.form:  # a form that has boxes says so: none may be ticked
             await self._subscriptions.choose(visit.by, wanted.email, topics)
         if form.plan is not None:
             await self._changes.choose(visit.by, Plan(form.plan.data), wanted.time_zone)
