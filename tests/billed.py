@@ -14,7 +14,7 @@ from mail6m.billing.reference import reference_of
 SELLER = Seller(
     Party(
         "Mail6M", "18 bis avenue du Val de Saône", "69580", "Sathonay-Camp", "FR",
-        "factures@mail6m.example", "04 00 00 00 00", "", "48437337800013", "FR20484373378",
+        "factures@mail6m.example", "04 00 00 00 00", "", "48437337800013", "FR06484373378",
     ),
     "SARL au capital de 10 000 €, RCS Lyon 484 373 378",
     "FR76 3000 6000 0112 3456 7890 189",

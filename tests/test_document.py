@@ -210,7 +210,7 @@ def test_what_is_read_on_it() -> None:
         "18 bis avenue du Val de Saône",
         "SARL au capital de 10 000 €, RCS Lyon 484 373 378",
         "SIRET 484 373 378 00013",
-        "TVA FR20484373378",
+        "TVA FR06484373378",
         "Duchemin",
         "59110 La Madeleine",
         "SIRET 732 829 320 00074",

@@ -140,7 +140,7 @@ def test_what_it_says() -> None:
     assert said(document, "ram:SellerTradeParty/ram:Name") == ["Mail6M"]
     assert said(document, "ram:BuyerTradeParty/ram:Name") == ["Duchemin"]
     identifiers = "ram:SpecifiedTaxRegistration/ram:ID"
-    assert said(document, identifiers) == ["FR20484373378", "FR44732829320"]
+    assert said(document, identifiers) == ["FR06484373378", "FR44732829320"]
     assert said(document, "ram:SpecifiedLegalOrganization/ram:ID") == ["484373378", "732829320"]
     assert said(document, "ram:IBANID") == ["FR7630006000011234567890189"]
     assert said(document, "ram:BICID") == ["AGRIFRPP"]

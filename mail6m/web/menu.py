@@ -37,9 +37,9 @@ MENU = (
     Entry("/preferences", N_("Préférences"), "preferences", 1),
     Entry("/factures", N_("Factures"), "invoice", 1),
     Entry("/comptes", N_("Comptes"), "accounts", 2, administrators=True),
+    Entry("/cles", N_("Clés d'API"), "key", 2, administrators=True),
     Entry("/activite", N_("Activité"), "activity", 2, administrators=True),
     Entry("/securite", N_("Sécurité"), "security", 2),
-    Entry("/cles", N_("Clés d'API"), "key", 2, administrators=True),
 )
 
 WAYS = (
@@ -53,16 +53,16 @@ WAYS = (
 
 OPERATORS_MENU = (
     Entry(OPERATORS_HOME, N_("Vue d'ensemble"), "activity", 0),
-    Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
-    Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
-    Entry("/exploitation/inscriptions", N_("Inscriptions"), "accounts", 0),
     Entry("/exploitation/file", N_("File d'attente"), "queue", 0),
     Entry("/exploitation/dvd", N_("DVD"), "disc", 0),
     Entry("/exploitation/archiviste", N_("L'archiviste"), "cellar", 0),
-    Entry("/exploitation/clients", N_("Clients"), "accounts", 0),
-    Entry("/exploitation/journal", N_("Journal"), "search", 0),
-    Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2, administrators=True),
-    Entry("/exploitation/avis", N_("Avis par e-mail"), "notices", 1),
+    Entry("/exploitation/clients", N_("Clients"), "cabinet", 1),
+    Entry("/exploitation/inscriptions", N_("Inscriptions"), "accounts", 1),
+    Entry("/exploitation/factures", N_("Factures"), "invoice", 1),
+    Entry("/exploitation/paiements", N_("Paiements"), "payment", 1),
     Entry("/exploitation/tarifs", N_("Tarifs et société"), "preferences", 1),
+    Entry("/exploitation/avis", N_("Avis par e-mail"), "notices", 2),
+    Entry("/exploitation/journal", N_("Journal"), "search", 2),
+    Entry("/exploitation/comptes", N_("Comptes"), "accounts", 2, administrators=True),
     Entry("/securite", N_("Sécurité"), "security", 2),
 )
