@@ -141,6 +141,15 @@ def test_a_disc_is_due_once(office: Office) -> None:
     assert run(lambda: office.contracts.get(customer)).discs == (Sent("TCWGR3", date(2026, 4, 1)),)
 
 
+def test_a_disc_that_was_sent_before_there_were_prices(office: Office) -> None:
+    """Is not due, though it did not arrive and is sent again."""
+    customer, discs = office.customer(), Discs(office.pool)
+    office.disc(customer, "BWTKKC", "shipped")
+    ask(office.dsn, "UPDATE disc SET shipped_at = now() WHERE serial = 'BWTKKC'")
+    assert run(lambda: discs.ship(by(customer), "BWTKKC", date(2026, 5, 4)))
+    assert run(lambda: office.contracts.get(customer)).discs == ()
+
+
 def test_a_disc_is_due_on_its_day_in_paris(office: Office, tmp_path: Path) -> None:
     """At half past eleven of 31 March in Greenwich, it is 1 April there."""
     customer = office.customer()

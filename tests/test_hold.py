@@ -105,6 +105,16 @@ def test_nothing_of_it_is_leased(table: Table) -> None:
     assert table.lease() == {HELD, OTHER}
 
 
+def test_who_has_a_domain_next_is_not_held(table: Table) -> None:
+    """With the domain goes that it was held."""
+    number = new_customer()
+    table.sql("INSERT INTO customer VALUES (%s, 'D', 'malle', 1, '\\x00')", number)
+    table.sql("INSERT INTO domain VALUES (%s, %s, '{127.0.0.1:9}')", number, HELD)
+    table.hold(HELD)
+    table.sql("DELETE FROM domain WHERE name = %s", HELD)
+    assert table.sql("SELECT destination FROM held_destination") == []
+
+
 def test_time_stands_still_for_it(table: Table) -> None:
     """Held for nine days, it is no older than it was; what came meanwhile has just come."""
     old, new = table.add(HELD)[0], table.add(HELD)[0]

@@ -293,6 +293,17 @@ def test_a_dedicated_cabinet_without_a_price_waits() -> None:
         lines_due(contract, TARIFFS["brochure"], date(2026, 1, 1), date(2026, 3, 31))
 
 
+def test_an_older_archive_owes_nothing_of_before() -> None:
+    """What was had before there were invoices is not known; a free month was long ago."""
+    had = (Had(date(2024, 5, 10), "malle", 5_000_000_000),)
+    discs = (Sent("BWTKKB", date(2026, 1, 31)), Sent("TCWGR3", date(2026, 2, 1)))
+    contract = Contract(1, date(2024, 5, 10), None, had, discs, billed_from=date(2026, 2, 1))
+    due = lines_due(contract, TARIFFS["brochure"], date(2024, 5, 1), date(2026, 3, 31))
+    assert [line.gross for line in due] == [7500, 7500, 1500]
+    quarters = bills(contract, TARIFFS["brochure"], {}, date(2026, 4, 1))
+    assert [(first, len(lines)) for first, lines in quarters] == [(date(2026, 1, 1), 3)]
+
+
 # Ends
 
 TERMS = [

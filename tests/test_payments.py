@@ -43,11 +43,16 @@ class Office:
         """One to be paid, of three times so much."""
         return an_invoice(self.dsn, self.pool, cents=cents)
 
-    def record(self, invoice: Invoice, cents: int, on: date = TODAY) -> int:
-        """A cheque; what is to be paid then."""
-        cheque = Method.CHEQUE
+    def record(
+        self,
+        invoice: Invoice,
+        cents: int,
+        on: date = TODAY,
+        method: Method = Method.CHEQUE,
+    ) -> int:
+        """A cheque, if nothing else is said; what is to be paid then."""
         record = self.book.record
-        return run(lambda: record(BOOKKEEPER, invoice.number, cents, cheque, on, "0000123")).balance
+        return run(lambda: record(BOOKKEEPER, invoice.number, cents, method, on, "0000123")).balance
 
     def bring(self, *entries: str) -> Imported:
         """A statement is imported."""
@@ -147,6 +152,9 @@ def test_a_mistake_is_taken_back_once(office: Office) -> None:
     )
     with pytest.raises(Refused, match="no such payment"):
         take_back(second.id)
+    office.record(invoice, 5000, method=Method.PAYPAL)
+    with pytest.raises(Refused, match="at PayPal"):
+        take_back(office.of(invoice)[-1].id)
     with pytest.raises(Refused, match="no such payment"):
         run(lambda: office.book.take_back(BOOKKEEPER, other.number, first.id, "non"))
     for statement in ("UPDATE payment SET amount = 1", "DELETE FROM payment"):

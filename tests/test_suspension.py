@@ -31,8 +31,11 @@ from tests.console_client import (
 from tests.reactor_thread import run
 from tests.stored import new_pool
 
-STILL = {"POST /meuble/details", "POST /partir/fichiers", "POST /factures/<number>/paypal"}
-"""Acts of customers that go on: they take along what is theirs, and pay."""
+STILL = {
+    *("POST /meuble/details", "POST /partir/fichiers", "POST /factures/<number>/paypal"),
+    *("POST /partir/resilier", "POST /partir/rester"),
+}
+"""Acts of customers that go on: they take along what is theirs, pay, and end their contract."""
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ class Contract:
     plans: tuple[Had, ...]
     """In order; the first is had from the start."""
     discs: tuple[Sent, ...] = ()
+    billed_from: date | None = None
+    """The first day of the month from which on it is due; None: from the start on."""
 
     def had(self, day: date) -> Had:
         """What is had on a day; before the start, what is had at the start."""
@@ -100,9 +102,11 @@ def next_quarter(day: date) -> date:
 def lines_due(contract: Contract, tariffs: Tariffs, first: date, last: date) -> list[Line]:
     """What is due of the months whose first day is in a period, and of the discs sent in it.
 
-    Both days belong to the period. Months first, then discs, each in order; nets are left open.
+    Both days belong to the period. What was before `Contract.billed_from` is not due. Months come
+    first, then discs, each in order; nets are left open.
     Raises `NoTariff` and `NoPrice`.
     """
+    first = max(first, contract.billed_from or first)
     months = [
         _month(contract, tariffs, month, number)
         for number, month in enumerate(_months_begun(contract, last))

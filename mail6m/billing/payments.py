@@ -85,6 +85,8 @@ class Bookkeeping:
         if not reason.strip():
             raise Refused("why it is taken back has to be said")
         for one in await self._of(number):
+            if one.id == payment and one.method is Method.PAYPAL:
+                raise Refused("it is taken back by a refund at PayPal, which is recorded by itself")
             if one.id == payment and one.amount > 0:
                 by = by.at(one.customer)
                 if await self._payments.take_back(by, one, self.today, reason):

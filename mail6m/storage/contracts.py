@@ -20,7 +20,8 @@ SELECT started_on, ended_on,
        (SELECT json_agg(json_build_array(since, plan, capacity, monthly) ORDER BY since)
         FROM contract_plan p WHERE p.customer_id = c.customer_id),
        (SELECT json_agg(json_build_array(object, on_day)) FROM charge d
-        WHERE d.customer_id = c.customer_id AND kind = 'disc')
+        WHERE d.customer_id = c.customer_id AND kind = 'disc'),
+       billed_from
 FROM contract c WHERE customer_id = %s"""
 
 # Less months invoiced than begun, or a disc that is on no invoice: somebody has to look.
@@ -31,8 +32,9 @@ WITH invoiced AS (
 ), months AS (
     SELECT customer_id, count(*) AS months FROM invoiced WHERE kind = 'month' GROUP BY customer_id
 ), begun AS (
-    SELECT customer_id, age(date_trunc('month', least(ended_on, %(before)s::date - 1)::timestamp),
-                            date_trunc('month', started_on::timestamp)) AS span
+    SELECT customer_id,
+           age(date_trunc('month', least(ended_on, %(before)s::date - 1)::timestamp),
+               date_trunc('month', greatest(started_on, billed_from)::timestamp)) AS span
     FROM contract WHERE started_on < %(before)s
 )
 SELECT customer_id FROM begun LEFT JOIN months USING (customer_id)
@@ -84,10 +86,10 @@ class Contracts:
         rows = await self._pool.query(_GET, (customer,))
         if not rows:
             raise Refused(f"there is no contract of customer {customer}")
-        started_on, ended_on, plans, discs = rows[0]
+        started_on, ended_on, plans, discs, billed_from = rows[0]
         had = tuple(Had(date.fromisoformat(since), *rest) for since, *rest in plans)
         sent = tuple(Sent(serial, date.fromisoformat(on)) for serial, on in discs or ())
-        return Contract(customer, started_on, ended_on, had, sent)
+        return Contract(customer, started_on, ended_on, had, sent, billed_from)
 
     async def to_invoice(self, before: date) -> Sequence[int]:
         """Customers of whom something before a day, the first of a month, is on no invoice."""

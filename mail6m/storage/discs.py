@@ -115,11 +115,13 @@ _ERASE = "SELECT erase_what_is_on_discs(%s, %s)"
 _SHIP = audited(
     """
     UPDATE disc SET state = 'shipped', shipped_at = now(), told = array_remove(told, 'disc_shipped')
-    WHERE customer_id = %(customer)s AND serial = %(serial)s AND state IN ('written', 'shipped')
-    RETURNING customer_id, serial""",
+    FROM (SELECT serial AS named, shipped_at IS NULL AS first FROM disc
+          WHERE customer_id = %(customer)s AND serial = %(serial)s FOR UPDATE) AS before
+    WHERE customer_id = %(customer)s AND serial = named AND state IN ('written', 'shipped')
+    RETURNING customer_id, serial, first""",
     """
     INSERT INTO charge (customer_id, kind, object, on_day)
-    SELECT customer_id, 'disc', serial, %(day)s FROM done ON CONFLICT DO NOTHING""",
+    SELECT customer_id, 'disc', serial, %(day)s FROM done WHERE first ON CONFLICT DO NOTHING""",
 )
 
 _RECEIVE = audited("""

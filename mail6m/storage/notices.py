@@ -103,6 +103,7 @@ _STUCK = f"""{DESTINATIONS}, waiting AS MATERIALIZED (
         SELECT min(queued_at) AS since, count(*) AS count FROM delivery q
         WHERE q.destination = o.name AND q.state = 0 AND q.customer_id = o.customer_id) AS x
     WHERE x.since <= now() - %(patience)s * interval '1 second'
+      AND NOT EXISTS (SELECT 1 FROM held_destination h WHERE h.destination = o.name)
 ), stuck AS MATERIALIZED (
     SELECT w.*, down.last_reply FROM waiting w LEFT JOIN destination down
       ON down.destination = w.name AND down.down_since <= now() - %(patience)s * interval '1 second'

@@ -111,7 +111,7 @@ class LeavingPages:
         company = (await self._customers.get(visit.customer)).company
         return _closing(CloseForm(None, company), company, self._ending.term())
 
-    @act(PATH + "/resilier")
+    @act(PATH + "/resilier", suspended=True)
     async def close(self, visit: Visit) -> Answer:
         """The button Résilier: the contract ends with the month."""
         company = (await self._customers.get(visit.customer)).company
@@ -129,7 +129,7 @@ class LeavingPages:
             return Redirect(PATH)
         return Redirect(PATH, visit._(N_("Votre résiliation est demandée.")))
 
-    @act(PATH + "/rester")
+    @act(PATH + "/rester", suspended=True)
     async def stay(self, visit: Visit) -> Answer:
         """The button Annuler la résiliation."""
         try:

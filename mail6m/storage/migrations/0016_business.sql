@@ -37,7 +37,8 @@ CREATE TABLE contract (
     started_on date NOT NULL,
     ended_on date,                                      -- its last day, which is the last of a month
     suspended_at timestamptz,                           -- the console is closed to it; its mail goes on
-    buyer jsonb                                         -- what invoices say of it, once it is destroyed
+    buyer jsonb,                                        -- what invoices say of it, once it is destroyed
+    billed_from date                                    -- what was before is not due; null: all is
 );
 
 -- What it has, from a day on.
@@ -49,8 +50,11 @@ CREATE TABLE contract_plan (
     monthly integer CHECK (monthly >= 0),               -- agreed on; null: the tariff's
     PRIMARY KEY (customer_id, since)
 );
-INSERT INTO contract (customer_id, started_on)
-SELECT customer_id, (created_at AT TIME ZONE 'Europe/Paris')::date FROM customer WHERE customer_id <> 0;
+-- What customers had before is not known month by month, so it is due from this month on.
+INSERT INTO contract (customer_id, started_on, billed_from)
+SELECT customer_id, (created_at AT TIME ZONE 'Europe/Paris')::date,
+       date_trunc('month', now() AT TIME ZONE 'Europe/Paris')::date
+FROM customer WHERE customer_id <> 0;
 INSERT INTO contract_plan (customer_id, since, plan, capacity)
 SELECT customer_id, (created_at AT TIME ZONE 'Europe/Paris')::date, plan, capacity FROM customer
 WHERE customer_id <> 0;

@@ -7,6 +7,16 @@ CREATE TABLE held_destination (
     held_by text NOT NULL
 );
 
+-- Whoever has the domain next has not been held.
+CREATE FUNCTION let_go_of_domain() RETURNS trigger LANGUAGE plpgsql AS
+$$
+BEGIN
+    DELETE FROM held_destination WHERE destination = OLD.name;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER domain_let_go AFTER DELETE ON domain FOR EACH ROW EXECUTE FUNCTION let_go_of_domain();
+
 -- What passed a server in so many minutes; those of two days ago are summed up by the hour, and those of
 -- ninety days ago by the day.
 CREATE TABLE measure (
