@@ -172,9 +172,6 @@ class Foundation:
             deferToThread,
             self.reactor,
         )
-        self.invoices = Invoices(self.console_pool)
-        self.payments = Payments(self.console_pool)
-        self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
         self.backlog = BacklogTable(self.console_pool)
         self.measures = Measures(self.console_pool)
         self.health = Health(self.console_pool)
