@@ -86,6 +86,14 @@ class Site(Server):
         """How many have been, so far."""
         return self.figure(f'mail6m_clients_turned_away_total{{reason="{reason}"}}')
 
+    def logged(self, pattern: str, patience: float = 20.0) -> list[str]:
+        """What the log has of that, when it has some: lines wait for others."""
+        deadline = time.monotonic() + patience
+        while not (found := re.findall(pattern, self.log.read_text())):
+            assert time.monotonic() < deadline, f"not in the log: {pattern}"
+            self.paused()  # an answer of the server's, to wait for
+        return found
+
     def paused(self) -> int:
         """How many banners were held back, so far."""
         return self.figure("mail6m_clients_paused_total")
@@ -189,8 +197,7 @@ def test_one_client_over_its_limits_does_not_hold_up_another(site: Site) -> None
         over.set()
         for thread in hammers:
             thread.join()
-    lines = re.findall(r"turned away client=127\.8\.0\.1 ", site.log.read_text())
-    assert 1 <= len(lines) <= 2  # one a minute
+    assert 1 <= len(site.logged(r"turned away client=127\.8\.0\.1 ")) <= 2  # one a minute
 
 
 def test_behind_a_proxy_it_is_the_clients_own_rate(site: Site) -> None:

@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Response
@@ -32,6 +33,8 @@ from tests.harness import free_ports
 VIEWS = [(width, theme) for width in (390, 1280) for theme in ("light", "dark")]
 TWO_VIEWS = [(390, "light"), (1280, "dark")]
 """The views of the further states of a page: each width, each theme."""
+_SHOT: dict[str, Any] = {"type": "jpeg", "quality": 90, "animations": "disabled"}
+"""Half the time that a PNG takes."""
 
 
 def console_routes() -> list[Route]:
@@ -672,7 +675,9 @@ SCENES += [
 
 
 @pytest.fixture(scope="module")
-def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iterator[Hall]:
+def hall(
+    stage: Stage, duchemin: Company, reader: str, browser: Browser, axe: Axe
+) -> Iterator[Hall]:
     """Windows of everybody."""
     hall = Hall(stage, duchemin, stage.company("Mefiant", "mefiant.test"))
     careful = stage.company("Prudent", "prudent.test")
@@ -740,6 +745,8 @@ def hall(stage: Stage, duchemin: Company, reader: str, browser: Browser) -> Iter
             "waiting reader",
         ):
             hall.windows[name].page.add_init_script(_PATIENT)
+        for window in hall.windows.values():
+            axe.wait_in(window.page)
         turn_on_second_factor(hall.windows["careful"])
         hall.windows["halfway"].go("/connexion")
         hall.windows["halfway"].sign_in(careful.email)
@@ -785,7 +792,7 @@ def test_page(hall: Hall, axe: Axe, html_judge: HtmlJudge, shots: Path, scene: S
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme)
         view = f"{scene.name}-{width}-{theme}"
-        page.screenshot(path=shots / f"{view}.png", full_page=True, animations="disabled")
+        page.screenshot(path=shots / f"{view}.jpg", full_page=True, **_SHOT)
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             faults.append(f"{view}: it is wider than the window")
         faults += [f"{view}: {fault}" for fault in axe.faults(page)]
