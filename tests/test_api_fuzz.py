@@ -24,7 +24,7 @@ from mail6m.model import Scope
 from mail6m.web.api.cursor import cursor
 from mail6m.web.api.operation import Operation, operations_of
 from mail6m.web.console import OPERATIONS
-from tests.console_client import Console, House, Page, dump, listening, new_house, new_key
+from tests.console_client import Console, House, Page, listening, new_house, new_key, versions
 
 ALL = tuple(Scope)
 KEYS: dict[str, Sequence[Scope]] = {
@@ -120,7 +120,7 @@ def test_every_operation_with_every_key(
     """Answers are the document's, never 5xx, 403 without the scope; and nothing is theirs."""
     scopes = KEYS[name]
     key, _ = new_key(at, ours.number, ours.word, scopes)
-    before = dump(at, theirs.number)
+    before = versions(at, theirs.number)
     for found in document.get_all_operations():
         made = found.ok()
         operation = TABLE[made.label]
@@ -135,7 +135,7 @@ def test_every_operation_with_every_key(
         cases = made.as_strategy(generation_mode=mode)
         asking = given(case=cases, operation=st.just(operation))(ask)
         drawn(MANY if scopes == ALL else FEW)(asking)()
-    assert dump(at, theirs.number) == before
+    assert versions(at, theirs.number) == before
 
 
 def their_id(operation: Operation, house: House) -> dict[str, str]:
@@ -160,7 +160,7 @@ def test_what_another_customer_has(
     operation: Operation,
 ) -> None:
     """Named by its real id it is not there, whatever else is said; and our own is."""
-    before = dump(at, theirs.number)
+    before = versions(at, theirs.number)
     made = document[operation.path][operation.method]
 
     @drawn(4)
@@ -173,7 +173,7 @@ def test_what_another_customer_has(
         conforms(case, answer)
 
     ask()
-    assert dump(at, theirs.number) == before
+    assert versions(at, theirs.number) == before
     path = f"/api/v1{operation.path.format(**their_id(operation, ours))}"
     browser = at.browser(Authorization=f"Bearer {ours.key}")
     assert browser.request(operation.method, path).status == operation.status
@@ -218,7 +218,7 @@ def test_one_thing_after_another(
 ) -> None:
     """What an answer has told is asked for next, and is told of as the document says."""
     house = new_house(at)
-    before = dump(at, theirs.number)
+    before = versions(at, theirs.number)
     statuses: list[str] = []
 
     class Steps(document.as_state_machine()):  # type: ignore[misc]
@@ -236,7 +236,7 @@ def test_one_thing_after_another(
     Steps.run(settings=settings(drawn(16), stateful_step_count=8))
     led_to = {"GET /messages/{id}: 200", "POST /messages/{id}/reissue: 202"}
     assert led_to & set(statuses), "no step has led to another"
-    assert dump(at, theirs.number) == before
+    assert versions(at, theirs.number) == before
 
 
 def every_answer(at: Console, house: House) -> Iterator[tuple[Operation, Page]]:

@@ -30,12 +30,12 @@ from tests.console_client import (
     Console,
     House,
     Page,
-    dump,
     listening,
     new_house,
     path_of,
     sample_of,
     sent,
+    versions,
     walk,
 )
 from tests.stored import NOWHERE
@@ -346,12 +346,12 @@ def test_nothing_secret_is_logged_on_any_route(at: Console) -> None:
 
 def test_noise_changes_nothing(at: Console, house: House) -> None:
     """What is refused has not been done."""
-    before = dump(at)
+    before = versions(at)
     raw(
         at,
         b"POST /meuble/supprimer HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nid=",
         leave=True,
     )
     raw(at, b"DELETE /meuble HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert dump(at) == before
+    assert versions(at) == before
     assert isinstance(at.database, psycopg2.extensions.connection)

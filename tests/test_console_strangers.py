@@ -19,7 +19,6 @@ from tests.console_client import (
     Console,
     House,
     Page,
-    dump,
     listening,
     named,
     new_house,
@@ -27,6 +26,7 @@ from tests.console_client import (
     path_of,
     sample_of,
     sent,
+    versions,
     walk,
 )
 
@@ -92,12 +92,12 @@ def test_samples_are_real(at: Console, route: Route) -> None:
     house, browser = new_house(at), at.browser()
     browser.enter(at, new_operator(at) if route.access.of_house else house.admin)
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     page = send(browser, route, house)
     sample = sample_of(route, house)
     assert page.status == sample.own if sample.own is not None else page.status in (200, 303)
     if route.csrf and route.access in ACTS_OF and not sample.idle:
-        assert dump(at) != before, "the sample does not do what the act is for"
+        assert versions(at) != before, "the sample does not do what the act is for"
 
 
 @pytest.mark.parametrize("route", walk())
@@ -108,7 +108,7 @@ def test_another_customer(at: Console, theirs: House, route: Route) -> None:
         return
     browser = at.browser()
     browser.enter(at, new_house(at).admin)
-    before = dump(at, theirs.number)
+    before = versions(at, theirs.number)
     page = send(browser, route, theirs)
     if sample.foreign is not None:
         assert page.status == sample.foreign
@@ -118,7 +118,7 @@ def test_another_customer(at: Console, theirs: House, route: Route) -> None:
     for secret in theirs.secrets:
         if secret not in named_by_us:
             assert not [one for one in pages if secret in one.text], f"{secret} is theirs"
-    assert dump(at, theirs.number) == before
+    assert versions(at, theirs.number) == before
 
 
 @pytest.mark.parametrize("route", walk(Access.ADMINISTRATOR))
@@ -127,11 +127,11 @@ def test_a_reader(at: Console, ours: House, route: Route) -> None:
     browser = at.browser()
     browser.enter(at, ours.reader)
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     page = send(browser, route, ours)
     assert page.status == 403
     assert "Réservé aux administrateurs" in page.text
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_a_reader(at: Console, ours: House, route: Route) -> None:
 )
 def test_somebody_who_has_not_signed_in(at: Console, ours: House, route: Route) -> None:
     """Is led to the sign-in, and from there on to the page; sees nothing, and changes nothing."""
-    browser, before = at.browser(), dump(at)
+    browser, before = at.browser(), versions(at)
     page = send(browser, route, ours)
     assert page.status == 303
     assert page.location.partition("?")[0] == "/connexion"
     assert not page.body
-    assert dump(at) == before
+    assert versions(at) == before
     if route.csrf:
         assert "?" not in page.location
     else:
@@ -157,7 +157,7 @@ def test_a_password_without_the_second_factor(at: Console, ours: House, route: R
     browser = at.browser()
     browser.enter(at, ours.admin, complete=False)
     browser.get("/connexion/code")
-    before = dump(at)
+    before = versions(at)
     sample = sample_of(route, ours)
     path = path_of(route, sample)
     page = (
@@ -166,7 +166,7 @@ def test_a_password_without_the_second_factor(at: Console, ours: House, route: R
         else browser.get(path, sent(sample))
     )
     assert (page.status, page.location, page.body) == (303, "/connexion/code", b"")
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 @pytest.mark.parametrize("route", OF_HOUSE)
@@ -178,9 +178,9 @@ def test_a_customer_on_operators_pages(
     browser = at.browser()
     browser.enter(at, getattr(ours, account))
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     assert send(browser, route, ours).status == 404
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 @pytest.mark.parametrize("route", OF_CUSTOMERS)
@@ -189,11 +189,11 @@ def test_an_operator_on_customers_pages(at: Console, ours: House, route: Route) 
     browser = at.browser()
     browser.enter(at, new_operator(at))
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     page = send(browser, route, ours)
     expected = (404, "") if route.csrf else (303, "/exploitation")
     assert (page.status, page.location) == expected
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 @pytest.mark.parametrize("route", OF_HOUSE)
@@ -222,22 +222,22 @@ def test_an_operator_of_another_role(at: Console, ours: House, role: Role, route
     browser = at.browser()
     browser.enter(at, new_operator(at, role))
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     assert send(browser, route, ours).status == 403
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 def test_chosen_messages_of_both(at: Console) -> None:
     """Of messages that are chosen together, those of another customer are as if not chosen."""
     theirs, ours, browser = new_house(at), new_house(at), at.browser()
     browser.enter(at, ours.admin)
-    before = dump(at, theirs.number)
+    before = versions(at, theirs.number)
     both = [("id", str(house.messages[0])) for house in (theirs, ours)]
     page = browser.get("/details", both)
     assert (page.status, ours.word in page.text, theirs.word in page.text) == (200, True, False)
     for path in ("/meuble/emettre", "/meuble/supprimer"):
         assert browser.post(path, [*both, ("sur", "oui")]).status == 303
-    assert dump(at, theirs.number) == before
+    assert versions(at, theirs.number) == before
     assert browser.get("/details", both).status == 404
 
 

@@ -28,13 +28,13 @@ from tests.console_client import (
     Console,
     House,
     Page,
-    dump,
     listening,
     new_house,
     new_operator,
     path_of,
     sample_of,
     sent,
+    versions,
     walk,
 )
 from tests.reactor_thread import PATIENCE
@@ -121,7 +121,7 @@ def test_no_act_without_its_token(at: Console, house: House, route: Route) -> No
     right = browser.token
     sample = sample_of(route, house)
     path, form = path_of(route, sample), sent(sample)
-    before = dump(at)
+    before = versions(at)
     wrong = ["", "x", right[:-1], right + "x", right.swapcase(), other.token, visitor.any_token()]
     pages = [browser.post(path, form, token=token) for token in wrong]
     pages.append(browser.post(f"{path}?csrf={right}", form, token=""))
@@ -133,7 +133,7 @@ def test_no_act_without_its_token(at: Console, house: House, route: Route) -> No
     for refused in [*pages, visitor_form]:
         assert refused.status == 403
         assert "Ce formulaire n'est plus valable" in refused.text
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 SITES = [
@@ -154,12 +154,12 @@ def test_no_act_for_another_site(at: Console, house: House, route: Route) -> Non
     """Whatever token it has: a browser that says where a form comes from is believed."""
     browser = halfway(route, at.browser(), at, house)
     sample = sample_of(route, house)
-    before = dump(at)
+    before = versions(at)
     for headers in SITES:
         path, form = path_of(route, sample), sent(sample)
         refused = browser.post(path, form, token=browser.token, headers=headers)
         assert refused.status == 403, headers
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 def test_a_form_of_ours(at: Console, house: House) -> None:
@@ -180,12 +180,12 @@ def test_no_other_method(at: Console, house: House, route: Route) -> None:
     both = {one.method for one in _routes() if one.rule == route.rule}
     methods = {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "X"} - both
     typed = "&".join(f"{n}={v}" for n, v in [*sent(sample), ("csrf", browser.token)]).encode()
-    before = dump(at)
+    before = versions(at)
     for method in sorted(methods):
         refused = browser.request(method, path, typed, FORM | {"X-HTTP-Method-Override": "POST"})
         assert refused.status == 405
         assert set(refused.headers["allow"].split(", ")) <= {"GET", "HEAD", "POST"}
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 def _routes() -> list[Route]:
@@ -202,16 +202,16 @@ def test_pages_change_nothing(at: Console, house: House) -> None:
         browser = at.browser()
         browser.enter(at, account, complete=complete)
         browser.get("/recherche?subject=sujet")
-        before = dump(at)
+        before = versions(at)
         for route in _routes():
             sample = sample_of(route, house)
             if route.method == "GET" and route.access.of_house == (account[0] == HOUSE):
                 shown = browser.get(path_of(route, sample), sent(sample))
                 assert shown.status < 400 or shown.status == 403
-                assert dump(at) == before, f"{route.rule} changes something"
+                assert versions(at) == before, f"{route.rule} changes something"
                 head = browser.request("HEAD", path_of(route, sample))
                 assert (head.body, head.status < 500) == (b"", True)
-        assert dump(at) == before
+        assert versions(at) == before
 
 
 def test_head_is_get_without_a_body(at: Console) -> None:

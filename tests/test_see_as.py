@@ -16,7 +16,6 @@ from tests.console_client import (
     Browser,
     Console,
     House,
-    dump,
     listening,
     named,
     new_house,
@@ -24,6 +23,7 @@ from tests.console_client import (
     path_of,
     sample_of,
     sent,
+    versions,
     walk,
 )
 
@@ -119,9 +119,9 @@ def test_what_is_seen(
 ) -> None:
     """What a reader of that customer's sees; the rest is not there; and nobody else's is shown."""
     sample = sample_of(route, seen)
-    before = dump(at)
+    before = versions(at)
     shown = browser.get(path_of(route, sample), sent(sample))
-    assert dump(at) == before
+    assert versions(at) == before
     if route.rule in SEEN:
         assert shown.status == 200
         assert seen.company in shown.text
@@ -159,11 +159,11 @@ def test_nothing_is_done(at: Console, browser: Browser, seen: House, route: Rout
         return
     sample = sample_of(route, seen)
     browser.any_token()
-    before = dump(at)
+    before = versions(at)
     answer = browser.post(path_of(route, sample), sent(sample), token=browser.token)
     assert answer.status == 403
     assert "Vous ne faites que voir" in answer.text
-    assert dump(at) == before
+    assert versions(at) == before
 
 
 def test_a_new_route_is_refused(browser: Browser) -> None:

@@ -18,7 +18,6 @@ from tests.console_client import (
     Browser,
     Console,
     House,
-    dump,
     listening,
     named,
     new_house,
@@ -26,6 +25,7 @@ from tests.console_client import (
     path_of,
     sample_of,
     sent,
+    versions,
     walk,
 )
 from tests.reactor_thread import run
@@ -79,14 +79,14 @@ def test_acts(at: Console, suspended: House, route: Route) -> None:
     browser = at.browser()
     browser.enter(at, suspended.admin)
     browser.any_token()
-    before, sample = dump(at), sample_of(route, suspended)
+    before, sample = versions(at), sample_of(route, suspended)
     answer = browser.post(path_of(route, sample), sent(sample), token=browser.token)
     if named(route) in STILL:
         assert "Compte suspendu" not in answer.text
     else:
         assert answer.status == 403
         assert "Compte suspendu" in answer.text
-        assert dump(at) == before
+        assert versions(at) == before
 
 
 @pytest.mark.parametrize("account", ["admin", "reader"])

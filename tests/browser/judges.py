@@ -44,7 +44,7 @@ class Axe:
         self._source = (MODULES / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
     def wait_in(self, page: Page) -> None:
-        """Be there already wherever that page goes, which takes half as long as coming each time."""
+        """Be there already wherever that page goes: half as long as coming each time."""
         page.add_init_script(self._source)
 
     def faults(self, page: Page) -> list[str]:
