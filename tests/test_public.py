@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
 
-from mail6m.billing.invoice import Seller
+from mail6m.billing.sellers import Sellers
 from mail6m.billing.showcase import FRESH, Showcase
-from mail6m.billing.tariff import Tariff
+from mail6m.billing.tariff import Tariff, Tariffs
 from mail6m.storage.errors import Unavailable
+from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.web.forgotten import ForgottenForm
 from mail6m.web.public import PATHS
 from mail6m.web.routes import Access, page
@@ -288,40 +290,46 @@ def test_every_link_leads_somewhere(stranger: Browser) -> None:
     assert set(tried.values()) == {200}
 
 
-class Known:
-    """Prices that may be out of reach."""
+class Prices:
+    """Prices of two days that may be out of reach (as `TariffTable`)."""
 
     def __init__(self) -> None:
         self.away = False
-        self.asked: list[date] = []
+        self.asked = 0
 
-    async def tariff(self, day: date) -> Tariff:
-        """See `mail6m.billing.showcase.Known`."""
-        self.asked.append(day)
+    async def all(self) -> Tariffs:
+        """Of the last day of March, and of the first of April."""
+        self.asked += 1
         if self.away:
             raise Unavailable("away")
-        return Tariff(day, 1, 2, 3, 4, 2000, 1)
+        days = (date(2026, 3, 31), date(2026, 4, 1))
+        return Tariffs(Tariff(day, 1, 2, 3, 4, 2000, 1) for day in days)
 
-    async def seller(self, day: date) -> Seller | None:
-        """Nobody has said so."""
-        return None
+
+class Nobody:
+    """Sells (as `SellerTable`)."""
+
+    async def all(self) -> Sellers:
+        """None."""
+        return Sellers([])
 
 
 def test_prices_are_remembered() -> None:
     """Nobody asks twice a minute; away, the last ones are shown; the day begins in Paris."""
-    known, now = Known(), [datetime(2026, 3, 31, 21, 59, 30, tzinfo=UTC)]
-    showcase = Showcase(known, lambda: now[0])
-    known.away = True
+    prices, now = Prices(), [datetime(2026, 3, 31, 21, 59, 30, tzinfo=UTC)]
+    showcase = Showcase(cast(TariffTable, prices), cast(SellerTable, Nobody()), lambda: now[0])
+    prices.away = True
     with pytest.raises(Unavailable):
         run(showcase.today)
-    known.away = False
+    prices.away = False
     assert run(showcase.today).tariff.since == date(2026, 3, 31)
+    assert run(showcase.today).seller is None
     now[0] += FRESH
     assert run(showcase.today).tariff.since == date(2026, 3, 31)
     now[0] += timedelta(seconds=1)
     assert run(showcase.today).tariff.since == date(2026, 4, 1)
-    assert known.asked[1:] == [date(2026, 3, 31), date(2026, 4, 1)]
-    known.away = True
+    assert prices.asked == 3
+    prices.away = True
     now[0] += 2 * FRESH
     assert run(showcase.today).tariff.since == date(2026, 4, 1)
 

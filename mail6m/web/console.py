@@ -60,7 +60,6 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
-from mail6m.storage.showcase import ShowcaseTable
 from mail6m.storage.signups import Signups
 from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.tokens import Tokens
@@ -233,7 +232,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
     trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
     trials = Trials(parts.pool)
-    showcase = Showcase(ShowcaseTable(parts.pool), parts.clock)
+    showcase = Showcase(tariffs, sellers, parts.clock)
     signup = SignUp(
         parts.signup,
         Signups(parts.pool),
