@@ -94,7 +94,7 @@ from mail6m.web.operator.notices import NoticePages
 from mail6m.web.operator.overview import OverviewPages
 from mail6m.web.operator.payments import PaymentPages
 from mail6m.web.operator.queue import OperatorQueuePages
-from mail6m.web.operator.signups import SignupPages
+from mail6m.web.operator.signups import OperatorSignUpPages
 from mail6m.web.operator.tariffs import TariffPages
 from mail6m.web.preferences import PreferencesPages
 from mail6m.web.public import PublicPages
@@ -128,7 +128,7 @@ PAGES: tuple[type, ...] = (
     KeyPages,
     PublicPages,
     SignUpPages,
-    SignupPages,
+    OperatorSignUpPages,
     StartPages,
     OperatorQueuePages,
     OperatorDiscPages,
@@ -307,7 +307,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
             parts.console_url,
         ),
         SignUpPages(signup, showcase),
-        SignupPages(signup),
+        OperatorSignUpPages(signup),
         StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
         OperatorQueuePages(parts.backlog, parts.deliveries, parts.giving_up),
         OperatorDiscPages(

@@ -18,7 +18,7 @@ class RefusalForm(Form):
     reason = Line(N_("Motif"), [DataRequired(N_("Dites pourquoi vous refusez.")), at_most(500)])
 
 
-class SignupPages:
+class OperatorSignUpPages:
     """What operators decide about those who sign up."""
 
     def __init__(self, signup: SignUp) -> None:
