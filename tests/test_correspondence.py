@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import cast
 
 import pytest
 
-from mail6m.letters import Letter, Letters, Notices
 from mail6m.shelves.correspondence import OFFERS, Correspondence
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.accounts import Accounts
@@ -18,23 +16,9 @@ from mail6m.storage.discs import Discs
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.tariffs import TariffTable
-from mail6m.web.render import Renderer
+from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
-from tests.stored import ask, by, new_customer, new_database, new_pool
-
-
-@dataclass
-class Post:
-    """`Letters` that keeps them."""
-
-    sent: list[tuple[int, str, Letter]] = field(default_factory=list)
-    trouble: Exception | None = None
-
-    async def send(self, customer: int, to: str, letter: Letter) -> None:
-        """Keep it."""
-        if self.trouble is not None:
-            raise self.trouble
-        self.sent.append((customer, to, letter))
+from tests.stored import ask, by, new_database, new_pool
 
 
 @dataclass
@@ -46,7 +30,7 @@ class Office:
     post: Post
     correspondence: Correspondence | None = None
     day: int = 0
-    url: str = "https://console.mail6m.test"
+    url: str = BASE
 
     def now(self) -> datetime:
         """So many days after today."""
@@ -54,19 +38,8 @@ class Office:
 
     def customer(self, email: str = "georges@duchemin.fr", language: str = "") -> int:
         """A customer."""
-        number = new_customer()
-        ask(
-            self.dsn,
-            "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
-            " VALUES (%s, E'Duchemin\n\nhttps://attaque.test', 'tiroir', 1, '')",
-            number,
-        )
-        ask(
-            self.dsn,
-            "INSERT INTO preferences (customer_id, email, language) VALUES (%s, %s, %s)",
-            *(number, email, language),
-        )
-        return number
+        company = "Duchemin\n\nhttps://attaque.test"
+        return add_customer(self.dsn, email, language, company=company)
 
     def offered(self, customer: int) -> str:
         """A disc is offered; its serial number."""
@@ -74,15 +47,11 @@ class Office:
         assert run(lambda: self.discs.offer(By(customer, "mail6m", ""), serial))
         return serial
 
-    def letters(self, day: int) -> list[tuple[str, str]]:
-        """To whom letters go on that day, and their subjects; asked for twice, they go once."""
-        self.day, self.post.sent = day, []
-        correspondence = self.correspondence
-        assert correspondence is not None
-        count = run(correspondence.send)
-        assert run(correspondence.send) == 0
-        assert count <= len(self.post.sent)
-        return [(to, letter.subject) for _, to, letter in self.post.sent]
+    def letters(self, day: int) -> list[Told]:
+        """What is sent on that day."""
+        self.day = day
+        assert self.correspondence is not None
+        return self.post.told_by(self.correspondence.send)
 
     def state(self, serial: str) -> str:
         """What has become of a disc."""
@@ -100,7 +69,7 @@ def office(database: str) -> Iterator[Office]:
             PreferencesTable(pool),
             Accounts(pool),
             TariffTable(pool),
-            Notices(cast(Letters, office.post), Renderer("0"), lambda: office.url, office.now),
+            office.post.notices(office.now, console_url=lambda: office.url),
             office.now,
         )
         yield office
@@ -116,9 +85,9 @@ def test_an_offer_is_told_twice_reminded_of_and_then_refused(office: Office) -> 
     serial = office.offered(office.customer())
     assert office.letters(0) == [OFFER]
     assert office.letters(19) == []
-    assert [subject.replace("\u00a0", " ") for _, subject in office.letters(20)] == [REMINDER[1]]
+    assert office.letters(20) == [REMINDER]
     assert office.letters(39) == []
-    assert [subject.replace("\u00a0", " ") for _, subject in office.letters(40)] == [LAST[1]]
+    assert office.letters(40) == [LAST]
     assert office.letters(59) == []
     assert office.state(serial) == "offered"
     assert office.letters(60) == []
@@ -198,7 +167,7 @@ def test_a_letter_says_what_where_and_until_when(office: Office, language: str) 
     [(_, _, letter)] = office.post.sent
     for text in (letter.text, letter.html):
         assert serial in text
-        assert "https://console.mail6m.test/dvd" in text
+        assert f"{BASE}/dvd" in text
         assert "15" in text
         assert str((office.now() + timedelta(days=60)).year) in text
     assert "Duchemin https://attaque.test" in letter.text
@@ -218,11 +187,6 @@ def test_without_a_link_it_is_a_letter_still(office: Office) -> None:
 def test_whoever_has_no_address_is_told_through_the_administrators(office: Office) -> None:
     """All of them, and no reader."""
     customer = office.customer(email="")
-    for name, role in (("a", "administrator"), ("b", "reader"), ("c", "administrator")):
-        ask(
-            office.dsn,
-            "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, %s)",
-            *(customer, f"{name}@duchemin.fr", role),
-        )
+    administrators = add_accounts(office.dsn, customer)
     office.offered(customer)
-    assert [to for to, _ in office.letters(0)] == ["a@duchemin.fr", "c@duchemin.fr"]
+    assert [to for to, _ in office.letters(0)] == administrators

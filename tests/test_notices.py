@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
-from mail6m.letters import Letter, Letters, Notices
+from mail6m.letters import Notices
 from mail6m.model import HOUSE, Act, Role
 from mail6m.notices.catalogue import CABINET, QUEUE, TOPICS
 from mail6m.notices.due import INTERVAL, DueNotices
@@ -25,33 +25,12 @@ from mail6m.storage.errors import Unavailable
 from mail6m.storage.notices import NoticeTable, Refusals
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shelves
-from mail6m.web.render import Renderer
+from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
-from tests.stored import ask, new_customer, new_database, new_message, new_pool
+from tests.stored import ask, new_database, new_message, new_pool
 
 CAPACITY = 1_000_000
 HOUR = 3_600
-
-
-@dataclass
-class Post:
-    """`Letters` that keeps them."""
-
-    sent: list[tuple[int, str, Letter]] = field(default_factory=list)
-    trouble: Exception | None = None
-
-    async def send(self, customer: int, to: str, letter: Letter) -> None:
-        """Keep it."""
-        if self.trouble is not None:
-            raise self.trouble
-        self.sent.append((customer, to, letter))
-
-
-class Told(NamedTuple):
-    """A letter that was sent."""
-
-    to: str
-    subject: str
 
 
 @dataclass
@@ -72,13 +51,7 @@ class Office:
 
     def customer(self, email: str = "georges@duchemin.fr", plan: str = "tiroir") -> int:
         """A customer with an empty cabinet, and the domain ``dN.test``."""
-        number = new_customer()
-        self.ask(
-            "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
-            " VALUES (%s, 'Duchemin', %s, %s, 'key')",
-            *(number, plan, CAPACITY),
-        )
-        self.ask("INSERT INTO preferences (customer_id, email) VALUES (%s, %s)", number, email)
+        number = add_customer(self.dsn, email, plan=plan, capacity=CAPACITY)
         self.ask("INSERT INTO domain VALUES (%s, %s, '{127.0.0.1:9}')", number, f"d{number}.test")
         return number
 
@@ -87,14 +60,10 @@ class Office:
         return ask(self.dsn, sql, *parameters)
 
     def tell(self) -> list[Told]:
-        """What is sent at the next look around; asked for twice, it goes once."""
+        """What is sent at the next look around."""
         self.passed += INTERVAL
-        self.post.sent = []
         assert self.due is not None
-        count = run(self.due.send)
-        assert count == len({(one[0], one[2].subject) for one in self.post.sent})
-        assert run(self.due.send) == 0
-        return [Told(to, letter.subject.replace("\u00a0", " ")) for _, to, letter in self.post.sent]
+        return self.post.told_by(self.due.send)
 
     def fill(self, customer: int, part: float) -> None:
         """The cabinet holds such a part of what it may."""
@@ -132,13 +101,7 @@ def office(database: str) -> Iterator[Office]:
     with new_pool(dsn) as pool:
         subscriptions = Subscriptions(Refusals(pool), b"secret")
         office = Office(dsn, pool, Post(), subscriptions)
-        office.notices = Notices(
-            cast(Letters, office.post),
-            Renderer("0"),
-            lambda: "https://console.mail6m.test",
-            office.now,
-            subscriptions,
-        )
+        office.notices = office.post.notices(office.now, subscriptions)
         office.due = DueNotices(
             NoticeTable(pool), PreferencesTable(pool), Accounts(pool), office.notices, office.now
         )
@@ -388,17 +351,13 @@ def test_what_was_told_long_ago_is_forgotten_unless_it_lasts(office: Office) -> 
 def test_whoever_has_no_address_is_told_through_the_administrators(office: Office) -> None:
     """Each with a link of their own."""
     customer = office.customer(email="")
-    for name, role in (("a", "administrator"), ("b", "reader"), ("c", "administrator")):
-        office.ask(
-            "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, %s)",
-            *(customer, f"{name}@duchemin.fr", role),
-        )
+    administrators = add_accounts(office.dsn, customer)
     office.fill(customer, 0.83)
-    assert [to for to, _ in office.tell()] == ["a@duchemin.fr", "c@duchemin.fr"]
+    assert [to for to, _ in office.tell()] == administrators
     ends = [letter.unsubscribe for _, _, letter in office.post.sent]
-    tokens = [end.removeprefix(f"https://console.mail6m.test{PATH}") for end in ends]
+    tokens = [end.removeprefix(f"{BASE}{PATH}") for end in ends]
     assert [office.subscriptions.read(token) for token in tokens] == [
-        Subscriber(customer, address, CABINET) for address in ("a@duchemin.fr", "c@duchemin.fr")
+        Subscriber(customer, address, CABINET) for address in administrators
     ]
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import cast
 
 import pytest
 
 from mail6m.billing.invoice import Invoice, Party
 from mail6m.billing.reminders import InvoiceLetters
-from mail6m.letters import Letter, Letters, Notices
 from mail6m.model import HOUSE
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.errors import Unavailable
@@ -20,27 +18,13 @@ from mail6m.storage.ledger import Ledger
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
-from mail6m.web.render import Renderer
 from tests.payable import BUYER, an_invoice
+from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
 
 ISSUED = date(2026, 10, 1)
 DUE = date(2026, 10, 31)
-
-
-@dataclass
-class Post:
-    """`Letters` that keeps them."""
-
-    sent: list[tuple[int, str, Letter]] = field(default_factory=list)
-    trouble: Exception | None = None
-
-    async def send(self, customer: int, to: str, letter: Letter) -> None:
-        """Keep it."""
-        if self.trouble is not None:
-            raise self.trouble
-        self.sent.append((customer, to, letter))
 
 
 @dataclass
@@ -60,19 +44,7 @@ class Office:
     def invoice(self, *, email: str = "georges@duchemin.fr", language: str = "", pdf: bool = True,
                 there: bool = True, buyer: Party = BUYER) -> Invoice:  # fmt: skip
         """One of 120 euros; of a customer that is no more, if it is not ``there``."""
-        customer = new_customer()
-        if there:
-            ask(
-                self.dsn,
-                "INSERT INTO customer (customer_id, company, plan, capacity, wrapped_key)"
-                " VALUES (%s, 'Duchemin', 'tiroir', 1, '')",
-                customer,
-            )
-            ask(
-                self.dsn,
-                "INSERT INTO preferences (customer_id, email, language) VALUES (%s, %s, %s)",
-                *(customer, email, language),
-            )
+        customer = add_customer(self.dsn, email, language) if there else new_customer()
         invoice = an_invoice(self.dsn, self.pool, customer, issued_on=ISSUED, buyer=buyer)
         if pdf:
             self.document(invoice)
@@ -88,18 +60,11 @@ class Office:
         new = NewPayment(invoice.customer, invoice.number, self.today, cents, Method.CHEQUE)
         assert run(lambda: Payments(self.pool).record(by(invoice.customer), new))
 
-    def letters(self, today: date) -> list[tuple[str, str]]:
-        """To whom letters go on that day, and their subjects; asked for twice, they go once."""
-        self.today, self.post.sent = today, []
+    def letters(self, today: date) -> list[Told]:
+        """What is sent on that day."""
+        self.today = today
         assert self.letters_ is not None
-        count = run(self.letters_.send)
-        assert run(self.letters_.send) == 0
-        assert count <= len(self.post.sent)
-        return [(to, _plain(letter.subject)) for _, to, letter in self.post.sent]
-
-
-def _plain(subject: str) -> str:
-    return subject.replace("\u00a0", " ")
+        return self.post.told_by(self.letters_.send)
 
 
 @pytest.fixture
@@ -113,12 +78,7 @@ def office(database: str) -> Iterator[Office]:
             Invoices(pool),
             PreferencesTable(pool),
             Accounts(pool),
-            Notices(
-                cast(Letters, office.post),
-                Renderer("0"),
-                lambda: "https://console.mail6m.test",
-                office.now,
-            ),
+            office.post.notices(office.now),
             office.now,
         )
         yield office
@@ -194,21 +154,15 @@ def test_a_letter_says_what_how_and_where(office: Office, language: str, days: i
         assert ("120,00 €" if language == "fr" else "€120.00") in text
         assert "RF" in text
         assert "FR76 3000 6000 0112 3456 7890 189" in text
-        assert f"https://console.mail6m.test/factures/{invoice.number}" in text
+        assert f"{BASE}/factures/{invoice.number}" in text
     assert "Duchemin https://attaque.test" in letter.text
     assert ("Voir la facture" in letter.html) == (language == "fr")
 
 
 def test_whoever_has_no_address_is_told_through_the_administrators(office: Office) -> None:
     """All of them, and no reader."""
-    invoice = office.invoice(email="")
-    for name, role in (("a", "administrator"), ("b", "reader"), ("c", "administrator")):
-        ask(
-            office.dsn,
-            "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, %s)",
-            *(invoice.customer, f"{name}@duchemin.fr", role),
-        )
-    assert [to for to, _ in office.letters(ISSUED)] == ["a@duchemin.fr", "c@duchemin.fr"]
+    administrators = add_accounts(office.dsn, office.invoice(email="").customer)
+    assert [to for to, _ in office.letters(ISSUED)] == administrators
 
 
 def test_a_customer_that_is_no_more(office: Office) -> None:
