@@ -32,12 +32,9 @@ from tests.console_client import (
     Page,
     listening,
     new_house,
-    path_of,
-    sample_of,
-    sent,
     versions,
-    walk,
 )
+from tests.console_samples import path_of, sample_of, sent, walk
 from tests.stored import NOWHERE
 
 TYPED = "application/x-www-form-urlencoded"

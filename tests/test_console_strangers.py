@@ -1,6 +1,6 @@
 """What is a customer's is nobody else's, on any route; what is an administrator's, no reader's.
 
-The routes are those of the code. One that has no sample in tests/console_client.py fails here.
+The routes are those of the code. One that has no sample in tests/console_samples.py fails here.
 """
 
 from __future__ import annotations
@@ -13,22 +13,16 @@ from mail6m.model import Role
 from mail6m.web.console import PAGES
 from mail6m.web.routes import Access, Route
 from tests.console_client import (
-    ROUTES,
-    SAMPLES,
     Browser,
     Console,
     House,
     Page,
     listening,
-    named,
     new_house,
     new_operator,
-    path_of,
-    sample_of,
-    sent,
     versions,
-    walk,
 )
+from tests.console_samples import ROUTES, SAMPLES, named, path_of, sample_of, sent, walk
 
 ACTS_OF = (Access.ADMINISTRATOR, Access.BOOKKEEPER, Access.OPERATOR)
 OF_CUSTOMERS = walk(Access.READER) + walk(Access.ADMINISTRATOR)

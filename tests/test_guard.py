@@ -31,12 +31,9 @@ from tests.console_client import (
     listening,
     new_house,
     new_operator,
-    path_of,
-    sample_of,
-    sent,
     versions,
-    walk,
 )
+from tests.console_samples import path_of, sample_of, sent, walk
 from tests.reactor_thread import PATIENCE
 from tests.stored import NOWHERE
 

@@ -9,15 +9,8 @@ import pytest
 from mail6m.model import Act, Role
 from mail6m.notices.catalogue import CABINET, KINDS, QUEUE, TOPICS
 from mail6m.web.operator.notices import POLICY
-from tests.console_client import (
-    Browser,
-    Console,
-    House,
-    listening,
-    new_house,
-    new_operator,
-    unsubscribing,
-)
+from tests.console_client import Browser, Console, House, listening, new_house, new_operator
+from tests.console_samples import unsubscribing
 
 CLICK = [("List-Unsubscribe", "One-Click")]
 

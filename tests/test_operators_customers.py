@@ -8,18 +8,9 @@ import pytest
 
 from mail6m.model import Role
 from mail6m.web.operator.customers import ROWS
-from tests.console_client import ROUTES as ALL
-from tests.console_client import (
-    Browser,
-    Console,
-    House,
-    listening,
-    new_house,
-    new_operator,
-    path_of,
-    sample_of,
-    sent,
-)
+from tests.console_client import Browser, Console, House, listening, new_house, new_operator
+from tests.console_samples import ROUTES as ALL
+from tests.console_samples import path_of, sample_of, sent
 
 PATH = "/exploitation/clients"
 DESTINATION = "/exploitation/destinations/<destination>"

@@ -12,20 +12,15 @@ from mail6m.web.console import PAGES
 from mail6m.web.routes import Access, Route, act, page, routes_of
 from mail6m.web.visit import Answer, Plain, Visit
 from tests.console_client import (
-    ROUTES,
     Browser,
     Console,
     House,
     listening,
-    named,
     new_house,
     new_operator,
-    path_of,
-    sample_of,
-    sent,
     versions,
-    walk,
 )
+from tests.console_samples import ROUTES, named, path_of, sample_of, sent, walk
 
 SEEN = {
     "/meuble", "/recherche", "/details", "/emissions", "/cave", "/cave/archiviste", "/dvd",

@@ -14,20 +14,15 @@ from mail6m.storage.domains import Domains
 from mail6m.web.routes import Access, Route
 from tests.console_client import (
     MASTER,
-    ROUTES,
     Browser,
     Console,
     House,
     listening,
-    named,
     new_house,
     new_operator,
-    path_of,
-    sample_of,
-    sent,
     versions,
-    walk,
 )
+from tests.console_samples import ROUTES, named, path_of, sample_of, sent, walk
 from tests.reactor_thread import run
 from tests.stored import new_pool
 
