@@ -75,8 +75,8 @@ from mail6m.web.app import Web
 from mail6m.web.console import Parts, console
 from mail6m.web.guard import Guard
 from mail6m.web.routes import Access, Route
+from tests.billed import drafted, issued
 from tests.carried import trusted
-from tests.payable import drafted, issued
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOON, NOWHERE, new_message, new_pool
 from tests.zone import Told

@@ -37,8 +37,8 @@ from mail6m.model import Client, Envelope, Recipient
 from mail6m.settings import Settings
 from mail6m.storage.archive import NewMessage
 from mail6m.storage.migrate import migrations
+from tests.billed import drafted, issued
 from tests.harness import ROOT
-from tests.payable import drafted, issued
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, new_database
 

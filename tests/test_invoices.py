@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail6m.billing.invoice import Draft, Kind, Line, LineKind, Party, Seller, with_nets
+from mail6m.billing.invoice import Draft, Kind, Line, LineKind, with_nets
 from mail6m.billing.reference import is_reference, reference_of, spaced
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
+from tests.billed import DUCHEMIN, SELLER
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_pool
 
-SELLER = Seller(Party("Mail6M", "18 Bis avenue du Val de Saône", "69580", "Sathonay-Camp", "FR"))
-BUYER = Party("Duchemin", "ZI du parc", "59110", "La Madeleine", "FR", "georges@duchemin.fr")
 APRIL = date(2026, 4, 1)
 
 
@@ -34,7 +33,7 @@ def a_draft(customer: int, *months: int, year: int = 2026) -> Draft:
     """An invoice of some months of a tiroir, issued on the day after the first quarter."""
     lines = [Line(LineKind.MONTH, date(year, one, 1), "tiroir", "", 4000, 2000) for one in months]
     lines.append(Line(LineKind.DISC, date(year, 3, 31), "", f"D{customer}", 1500, 2000))
-    return Draft(customer, Kind.INVOICE, date(year, 4, 1), date(year, 5, 1), SELLER, BUYER,
+    return Draft(customer, Kind.INVOICE, date(year, 4, 1), date(year, 5, 1), SELLER, DUCHEMIN,
                  with_nets(lines), quarter=date(year, 1, 1))  # fmt: skip
 
 
@@ -48,7 +47,7 @@ def test_reading_back(dsn: str) -> None:
         assert issued is not None
         standing = run(lambda: invoices.get(customer, issued.number))
         assert standing.invoice == issued
-        assert (issued.lines, issued.seller, issued.buyer) == (draft.lines, SELLER, BUYER)
+        assert (issued.lines, issued.seller, issued.buyer) == (draft.lines, SELLER, DUCHEMIN)
         assert (issued.gross, issued.net, issued.vat) == (13500, 11250, 2250)
         assert issued.reference == reference_of(issued.number)
         assert (standing.balance, standing.documented) == (13500, False)

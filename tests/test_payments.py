@@ -20,7 +20,7 @@ from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, Payment, Payments
 from mail6m.storage.pool import Pool
-from tests.payable import a_credit, an_invoice
+from tests.billed import a_credit, an_invoice
 from tests.reactor_thread import run, the_reactor
 from tests.statements import camt, entry, transaction
 from tests.stored import ask, new_database, new_pool

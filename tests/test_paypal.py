@@ -22,7 +22,7 @@ from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.pool import Pool
-from tests.payable import an_invoice
+from tests.billed import an_invoice
 from tests.paypal import CLIENT, SECRET, WEBHOOK, Fault, StandIn, paypal
 from tests.reactor_thread import run, the_reactor
 from tests.stored import NOWHERE, ask, by, new_pool

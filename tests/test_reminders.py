@@ -18,7 +18,7 @@ from mail6m.storage.ledger import Ledger
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
-from tests.payable import BUYER, an_invoice
+from tests.billed import DUCHEMIN, an_invoice
 from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
@@ -42,7 +42,7 @@ class Office:
         return datetime.combine(self.today, time(0), UTC) - timedelta(minutes=30)
 
     def invoice(self, *, email: str = "georges@duchemin.fr", language: str = "", pdf: bool = True,
-                there: bool = True, buyer: Party = BUYER) -> Invoice:  # fmt: skip
+                there: bool = True, buyer: Party = DUCHEMIN) -> Invoice:  # fmt: skip
         """One of 120 euros; of a customer that is no more, if it is not ``there``."""
         customer = add_customer(self.dsn, email, language) if there else new_customer()
         invoice = an_invoice(self.dsn, self.pool, customer, issued_on=ISSUED, buyer=buyer)

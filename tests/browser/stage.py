@@ -23,9 +23,9 @@ from mail6m.notices.subscriptions import Subscriber, Subscriptions
 from mail6m.seal import Keyring, master_key
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.judgements import encode
+from tests.billed import DUCHEMIN, drafted, issued
 from tests.browser.letters import Letter
 from tests.harness import LOOPBACK, Server
-from tests.payable import BUYER, drafted, issued
 from tests.paypal import StandIn
 from tests.scripted_peer import Mail, Peer
 from tests.zone import Zone
@@ -268,7 +268,7 @@ class Stage:
         """Four quarters and a credit note, in every state there is; their numbers."""
         numbers = []
         discs = (Line(LineKind.DISC, date(2026, 5, 12), "", "TCWGR3", 1500, 2000),)
-        buyer = replace(BUYER, name=company.email.partition("@")[2])
+        buyer = replace(DUCHEMIN, name=company.email.partition("@")[2])
         for month, year, cents, pdf, more in (
             (1, 2026, 4000, b"%PDF-1.7", ()),
             (4, 2026, 4000, b"%PDF-1.7", ()),

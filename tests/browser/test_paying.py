@@ -13,8 +13,8 @@ from email.policy import SMTP
 import pytest
 from playwright.sync_api import expect
 
+from tests.billed import DUCHEMIN, drafted, issued
 from tests.browser.stage import Company, Open, Stage, Window
-from tests.payable import BUYER, drafted, issued
 from tests.statements import camt, entry, transaction
 
 
@@ -26,7 +26,7 @@ def payer(stage: Stage) -> Company:
 
 def new_invoice(stage: Stage, company: Company, issued_on: date) -> str:
     """An invoice of 120 euros, due thirty days later."""
-    draft = drafted(company.number, 4000, issued_on, replace(BUYER, name="Payeur"))
+    draft = drafted(company.number, 4000, issued_on, replace(DUCHEMIN, name="Payeur"))
     return issued(stage._ask, draft, b"%PDF-1.7 of " + company.domain.encode())
 
 
