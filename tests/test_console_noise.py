@@ -175,13 +175,24 @@ ODD = [
 anything = st.text(max_size=30) | st.sampled_from(ODD)
 
 
-def odd_forms(names: list[str], right: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """All fields with something odd in them, and one of them, the others as they should be."""
+ANYWHERE = ["page", "retour", "suite", "id", "sur"]
+"""Fields that many pages have."""
+
+
+def odd_forms(right: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """All fields with something odd in them, and one of them, the others as they should be.
+
+    Those of other pages, which mean nothing here or next to nothing, are odd together.
+    """
+    own = {name for name, _ in right}
+    others = [name for name in ANYWHERE if name not in own]
     for value in ODD:
-        yield [(name, value) for name in names]
-    for name in names:
+        yield [(name, value) for name in (*sorted(own), *others)]
+    for name in sorted(own):
         for value in WORST:
             yield [(n, v) for n, v in right if n != name] + [(name, value)]
+    for value in WORST:
+        yield [*right, *((name, value) for name in others)]
 
 
 @pytest.mark.parametrize("route", walk())
@@ -189,7 +200,7 @@ def test_whatever_is_typed(at: Console, route: Route) -> None:
     """Into any field of any page is answered, and never by a failure of ours."""
     house, browser = new_house(at), at.browser()
     sample = sample_of(route, house)
-    names = sorted({name for name, _ in sample.fields} | {"page", "retour", "suite", "id", "sur"})
+    names = sorted({name for name, _ in sample.fields} | set(ANYWHERE))
 
     def ask(form: list[tuple[str, str]]) -> Page:
         path = path_of(route, sample)
@@ -213,7 +224,7 @@ def test_whatever_is_typed(at: Console, route: Route) -> None:
     def look_at_anything(form: list[tuple[str, str]]) -> None:
         look([(name, value) for name, value in form if name != "csrf"])
 
-    for form in odd_forms(names, sent(sample)):
+    for form in odd_forms(sent(sample)):
         look(form)
     look_at_anything()
 

@@ -623,30 +623,35 @@ def test_a_browser_that_goes_away(
     assert mirror.ended.wait(PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Console]:
+    """A console whose database is away."""
+    with listening(NOWHERE) as console:
+        yield console
+
+
 @pytest.mark.parametrize("route", walk())
-def test_the_database_is_away(at: Console, house: House, route: Route) -> None:
+def test_the_database_is_away(alone: Console, house: House, route: Route) -> None:
     """A page that says so, with 503, whatever was asked for; no stack trace."""
-    with listening(NOWHERE) as console:
-        browser = console.browser()
-        browser.get("/connexion")
-        sample = sample_of(route, house)
-        path = path_of(route, sample)
-        browser.cookies["mail6m-session"] = "whatever"
-        shown = (
-            browser.post(path, sent(sample), token="")
-            if route.method == "POST"
-            else browser.get(path, sent(sample))
-        )
-        assert "Traceback" not in shown.text
-        if route.access is Access.ANYBODY and shown.status == 200:
-            return  # what says the same to everybody may need none
-        assert shown.status == 503
-        assert "L'archive ne répond pas pour l'instant" in shown.text
+    browser = alone.browser()
+    browser.get("/connexion")
+    sample = sample_of(route, house)
+    path = path_of(route, sample)
+    browser.cookies["mail6m-session"] = "whatever"
+    shown = (
+        browser.post(path, sent(sample), token="")
+        if route.method == "POST"
+        else browser.get(path, sent(sample))
+    )
+    assert "Traceback" not in shown.text
+    if route.access is Access.ANYBODY and shown.status == 200:
+        return  # what says the same to everybody may need none
+    assert shown.status == 503
+    assert "L'archive ne répond pas pour l'instant" in shown.text
 
 
-def test_signing_in_without_the_database(house: House) -> None:
+def test_signing_in_without_the_database(alone: Console, house: House) -> None:
     """The form is there; what it cannot do now, it says."""
-    with listening(NOWHERE) as console:
-        shown = console.browser().sign_in(house.admin_email)
-        assert shown.status == 503
-        assert not [cookie for cookie in shown.cookies if "session" in cookie]
+    shown = alone.browser().sign_in(house.admin_email)
+    assert shown.status == 503
+    assert not [cookie for cookie in shown.cookies if "session" in cookie]

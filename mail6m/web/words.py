@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -41,6 +41,7 @@ def preferred(header: str) -> str:
     return best
 
 
+@cache
 def translations(language: str) -> NullTranslations:
     """The texts in that language."""
     if language == LANGUAGES[0]:
