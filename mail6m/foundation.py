@@ -14,11 +14,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mail6m import __version__
-from mail6m.billing.agreements import Agreements
-from mail6m.billing.credits import CreditNotes
-from mail6m.billing.documents import Documents
-from mail6m.billing.payments import Bookkeeping
-from mail6m.billing.quarters import Invoicing
+from mail6m.billing.business import Business
 from mail6m.billing.reminders import InvoiceLetters
 from mail6m.content import Budget, Content
 from mail6m.delivery.own import OwnMail
@@ -54,28 +50,22 @@ from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.blocking import Blocking
 from mail6m.storage.catalogue import Catalogue
 from mail6m.storage.closings import Closings
-from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
-from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
 from mail6m.storage.embedded import Embedded
 from mail6m.storage.errors import Refused
 from mail6m.storage.exports import BY_KEY, Exports
 from mail6m.storage.health import Health
-from mail6m.storage.invoices import Invoices
-from mail6m.storage.ledger import Ledger
 from mail6m.storage.measures import Measures
 from mail6m.storage.migrate import migrate
 from mail6m.storage.notices import NoticeTable
-from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
-from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.turn import Turn
 from mail6m.web.render import Renderer
 
@@ -109,28 +99,40 @@ class Foundation:
     async def start(self) -> None:
         """Open the data directory and the database. Raises `SettingsError` or `StorageError`."""
         self.make_data()
+        self._fetch_keys()
+        await self._open_database()
+        self._know_customers()
+        self._put_up_shelves(await self._disc_capacity())
+        self._oversee()
+        self.business = Business(self.console_pool, deferToThread, now)
+        await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
+        await self.directory.key(HOUSE)  # says at once if the master key is another database's
+
+    def _fetch_keys(self) -> None:
         data = self.settings.data
         try:
-            master = master_key(data / "keys" / "master.key")
+            self.keyring = Keyring(master_key(data / "keys" / "master.key"))
         except OSError as error:
             raise SettingsError(f"--data {data}: {error.strerror}") from error
-        if self.settings.database == EMBEDDED:
-            self._embedded = Embedded(data.resolve() / "postgres")
-            self.dsn = await deferToThread(self._embedded.start)
-        applied = await deferToThread(migrate, self.dsn)
-        for name in applied:
-            self.log.info("applied migration {name}", name=name)
-        self.keyring = Keyring(master)
         self.signer = Signer(self.settings, time.time)
+
+    async def _open_database(self) -> None:
+        if self.settings.database == EMBEDDED:
+            self._embedded = Embedded(self.settings.data.resolve() / "postgres")
+            self.dsn = await deferToThread(self._embedded.start)
+        for name in await deferToThread(migrate, self.dsn):
+            self.log.info("applied migration {name}", name=name)
+        timeout = self.settings.database_timeout
         self.pool = self._pool(self.settings.database_connections)
         # Apart, so that no message waits for a connection behind pages, or behind the indexer.
         self.console_pool = self._pool(self.settings.console_connections)
-        self.customers = Customers(self.pool)
-        self.domains = Domains(self.pool)
-        self.archive = Archive(self.pool, self.dsn, self.settings.database_timeout)
-        self.deliveries = Deliveries(self.pool)
-        self.servers = Servers(self.pool)
-        disc_capacity = await self._disc_capacity()
+        self.archive = Archive(self.pool, self.dsn, timeout)
+        self.blocking = Blocking(self.dsn, timeout, *BY_KEY)
+
+    def _know_customers(self) -> None:
+        """Whose mail it is, where it goes, and what waits to go there."""
+        self.customers, self.domains = Customers(self.pool), Domains(self.pool)
+        self.deliveries, self.servers = Deliveries(self.pool), Servers(self.pool)
         self.directory = Directory(
             self.reactor,
             self.domains,
@@ -140,21 +142,21 @@ class Foundation:
             self.settings.postmaster,
         )
         self.reader = Reader(self.archive, self.directory)
-        self.catalogue = Catalogue(self.console_pool)
+
+    def _put_up_shelves(self, disc_capacity: int) -> None:
+        pool, data = self.console_pool, self.settings.data
+        self.catalogue, self.shelves, self.discs = Catalogue(pool), Shelves(pool), Discs(pool)
+        self.preferences, self.closings = PreferencesTable(pool), Closings(pool)
         self.indexer = Indexer(self.reactor, self.catalogue)
         self.cabinet = Cabinet(self.catalogue, self.indexer)
-        self.shelves = Shelves(self.console_pool)
         self.overflow = Overflow(self.reactor, self.shelves)
         self.cellar = Cellar(self.shelves, self.customers, disc_capacity, now)
-        self.archivist = Archivist(
-            Requests(self.console_pool), self.catalogue, self.indexer, self.customers
-        )
-        self.discs = Discs(self.console_pool)
+        self.archivist = Archivist(Requests(pool), self.catalogue, self.indexer, self.customers)
         self.disc_life = DiscLife(
             self.discs,
             self.shelves,
             self.customers,
-            PreferencesTable(self.console_pool),
+            self.preferences,
             self.directory,
             data / "discs",
             self.dsn,
@@ -163,31 +165,20 @@ class Foundation:
             self.reactor,
             now,
         )
-        self.blocking = Blocking(self.dsn, self.settings.database_timeout, *BY_KEY)
         self.exporter = Exporter(
-            Exports(self.console_pool),
+            Exports(pool),
             self.blocking,
             self.directory,
-            PreferencesTable(self.console_pool),
+            self.preferences,
             deferToThread,
             self.reactor,
         )
-        self.backlog = BacklogTable(self.console_pool)
-        self.measures = Measures(self.console_pool)
-        self.health = Health(self.console_pool)
-        self.backlog_count = BacklogCount(self.reactor, self.backlog, now)
-        self.closings = Closings(self.console_pool)
         self.ending = Ending(self.closings, now)
-        self.tariffs, self.sellers = TariffTable(self.console_pool), SellerTable(self.console_pool)
-        self.contracts, self.invoices = Contracts(self.console_pool), Invoices(self.console_pool)
-        self.invoicing = Invoicing(self.contracts, self.tariffs, self.sellers, self.invoices, now)
-        self.payments = Payments(self.console_pool)
-        self.bookkeeping = Bookkeeping(self.payments, self.invoices, deferToThread, now)
-        self.credit_notes = CreditNotes(self.invoices, self.sellers, now)
-        self.agreements = Agreements(self.contracts, now)
-        self.documents = Documents(self.invoices, DocumentTable(self.console_pool), deferToThread)
-        await self.customers.add_house(self.keyring.new_wrapped_key(HOUSE))
-        await self.directory.key(HOUSE)  # says at once if the master key is another database's
+
+    def _oversee(self) -> None:
+        pool = self.console_pool
+        self.measures, self.backlog, self.health = Measures(pool), BacklogTable(pool), Health(pool)
+        self.backlog_count = BacklogCount(self.reactor, self.backlog, now)
 
     async def _disc_capacity(self) -> int:
         """The server's own; a command that is not told otherwise goes by what the server has."""
@@ -243,7 +234,7 @@ class Foundation:
 
     def sweep(self, own: OwnMail, console_url: Callable[[], str]) -> Sweep:
         """What time does by itself."""
-        preferences = PreferencesTable(self.console_pool)
+        preferences, business = self.preferences, self.business
         accounts = Accounts(self.console_pool)
         notices = Notices(
             self.letters(own),
@@ -253,21 +244,19 @@ class Foundation:
             subscriptions(self.console_pool, self.keyring),
         )
         correspondences = (
-            Correspondence(self.discs, preferences, accounts, self.tariffs, notices, now),
+            Correspondence(self.discs, preferences, accounts, business.tariffs, notices, now),
             ClosingLetters(self.closings, notices),
-            InvoiceLetters(
-                Ledger(self.console_pool), self.invoices, preferences, accounts, notices, now
-            ),
+            InvoiceLetters(business.ledger, business.invoices, preferences, accounts, notices, now),
             DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
-        plans = PlanChanges(Plans(self.pool), self.contracts, now)
+        plans = PlanChanges(Plans(self.pool), business.contracts, now)
         return Sweep(
             plans,
             self.overflow,
             self.disc_life,
             self.ending,
-            self.invoicing,
-            self.documents,
+            business.invoicing,
+            business.documents,
             correspondences,
         )
 

@@ -9,7 +9,7 @@ import resource
 import socket
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import IO, Any, cast
 
 from twisted.application.service import Service
@@ -24,7 +24,6 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent
 
 from mail6m import __version__
-from mail6m.access.signup import Mode
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.paypal import configured
 from mail6m.certificates import Certificates
@@ -35,6 +34,7 @@ from mail6m.delivery.giving_up import GivingUp
 from mail6m.delivery.heading import Heading
 from mail6m.delivery.own import OwnMail
 from mail6m.delivery.queue import Queue
+from mail6m.delivery.reports import Reports
 from mail6m.delivery.route import Routes
 from mail6m.delivery.sts import StsPolicies
 from mail6m.foundation import Foundation, now
@@ -48,6 +48,7 @@ from mail6m.guard.probes import Probes, opening
 from mail6m.guard.recipients import Verification
 from mail6m.guard.rules import RuleBook
 from mail6m.guard.scanners import scanners
+from mail6m.intake import Intake
 from mail6m.journal import Journal
 from mail6m.model import Host
 from mail6m.names import ClientNames
@@ -73,9 +74,7 @@ from mail6m.storage.domains import CHANNEL as ROUTES_CHANNEL
 from mail6m.storage.domains import Domains, read_host
 from mail6m.storage.embedded import EmbeddedError
 from mail6m.storage.errors import StorageError
-from mail6m.storage.invoices import Invoices
 from mail6m.storage.notices import NoticeTable
-from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sts import StsTable
@@ -137,18 +136,44 @@ class Mail6M(Service):
         self._certificates = Certificates(files) if files else None
         self._foundation = foundation = Foundation(reactor, settings, serves=True)
         await foundation.start()
-        self._journal = journal = Journal(reactor)
+        self._journal = Journal(reactor)
         self._budget = Budget(settings.memory_budget)
         self._threads = ThreadPool(0, settings.seal_threads, "seal")
         self._threads.start()
-        smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
-        named = [read_host(resolver, 53) for resolver in settings.dns]
-        self._resolver = Resolver(reactor, nameservers(named))
+        self._know_the_internet()
+        self._make_way_out(name := self._take_slot())
+        self._make_guard()
+        intake = foundation.intake(self._queue, self._journal, self._threads, self._judge)
+        own_mail = foundation.own_mail(intake, self._budget)
+        reports = foundation.reports(own_mail)
+        await self._make_way_in(intake)
+        await self._listen_to_database()
+        await self._queue.start(reports.send)
+        self._make_clocks(own_mail)
+        self._oversee(name, reports)
+        web = self._make_web(own_mail)
+        await self._antispam.start(self._antispam_is)
+        await self._open_doors(web)
+        self._begin_rounds()
+        self._up = True
+        _settle_in()
+        self.log.info(
+            "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
+        )
+
+    def _know_the_internet(self) -> None:
+        """Its names, and whom to believe there."""
+        reactor, settings = self._reactor, self.settings
+        servers = nameservers([read_host(resolver, 53) for resolver in settings.dns])
+        self._resolver = Resolver(reactor, servers)
         # Apart, so that no stranger's mail can keep ours from finding its way.
-        of_strangers = Resolver(reactor, nameservers(named))
+        self._of_strangers = Resolver(reactor, servers)
         trust = Trust(settings.tls_ca)
         trust.check()
         self._demands = Demands(self._resolver, trust)
+
+    def _make_way_out(self, name: str) -> None:
+        reactor, settings, foundation = self._reactor, self.settings, self._foundation
         sts = StsPolicies(
             reactor,
             self._resolver,
@@ -156,6 +181,7 @@ class Mail6M(Service):
             StsTable(foundation.pool),
             now,
         )
+        smarthost = read_host(settings.smarthost) if settings.smarthost is not None else None
         self._queue = Queue(
             reactor,
             foundation.turn,
@@ -166,57 +192,98 @@ class Mail6M(Service):
             self._demands,
             foundation.reader,
             Heading(settings, foundation.signer),
-            journal,
+            self._journal,
             now,
-            name := self._take_slot(),
+            name,
         )
-        self._rules = RuleBook(reactor, Whitelist(foundation.pool))
-        self._antispam = Antispam(reactor, settings, scanners(reactor, settings), journal.scanned)
-        authenticator = Authenticator(settings, of_strangers, reactor, self._threads)
-        judge = Judge(self._antispam, authenticator, self._rules)
-        intake = foundation.intake(self._queue, journal, self._threads, judge)
-        own_mail = foundation.own_mail(intake, self._budget)
-        reports = foundation.reports(own_mail)
+
+    def _make_guard(self) -> None:
+        """What is asked about messages."""
+        reactor, settings = self._reactor, self.settings
+        self._rules = RuleBook(reactor, Whitelist(self._foundation.pool))
+        self._antispam = Antispam(
+            reactor, settings, scanners(reactor, settings), self._journal.scanned
+        )
+        authenticator = Authenticator(settings, self._of_strangers, reactor, self._threads)
+        self._judge = Judge(self._antispam, authenticator, self._rules)
+
+    async def _make_way_in(self, intake: Intake) -> None:
+        reactor, settings, foundation = self._reactor, self.settings, self._foundation
         self._known_clients = KnownClients(
             reactor,
             KnownClientsTable(foundation.console_pool),
             settings.banner_known_for,
             now,
         )
-        clients = Clients(reactor, settings, of_strangers, self._known_clients, journal)
         if settings.banner_delay > 0:
             await self._known_clients.look()  # or everybody would be held up after a restart
-        self._verification = self._recipients_verified(journal)
+        self._verification = self._recipients_verified()
         reception = Reception(
             reactor,
             settings,
             foundation.directory,
             intake,
-            journal,
+            self._journal,
             self._budget,
-            ClientNames(reactor, of_strangers),
-            clients,
+            ClientNames(reactor, self._of_strangers),
+            Clients(reactor, settings, self._of_strangers, self._known_clients, self._journal),
             self._verification,
         )
         self._factory = SmtpServerFactory(
             reactor, foundation.turn, settings, reception, self._certificates
         )
-        foundation.pool.listen(ROUTES_CHANNEL, self._routes_changed)
-        foundation.pool.listen(QUEUE_CHANNEL, self._queue.look)
-        foundation.pool.listen(GUARD_CHANNEL, self._rules.forget)
+
+    def _recipients_verified(self) -> Verification:
+        foundation, settings = self._foundation, self.settings
+        ours = [settings.hostname, *settings.mx]
+        caller = Caller(self._reactor, self._demands, settings.hostname, ours)
+        return Verification(
+            self._reactor,
+            Recipients(foundation.pool),
+            Probes(self._reactor, opening(caller)),
+            self._journal,
+            settings.max_unknown_recipients,
+            settings.internal,
+        )
+
+    async def _listen_to_database(self) -> None:
+        """Other servers, and the console, change what this one remembers."""
+        pool = self._foundation.pool
+        pool.listen(ROUTES_CHANNEL, self._routes_changed)
+        pool.listen(QUEUE_CHANNEL, self._queue.look)
+        pool.listen(GUARD_CHANNEL, self._rules.forget)
         await self._look_after()
-        await self._queue.start(reports.send)
+
+    def _make_clocks(self, own_mail: OwnMail) -> None:
+        """What comes round every second, which begins at once, and what does every minute."""
+        self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
+        self._care.clock = self._reactor
+        self._care.start(1.0, now=False)
+        self._sweep = self._foundation.sweep(own_mail, self._console_url)
+        self._machine = MachineWatch(
+            NoticeTable(self._foundation.console_pool),
+            self.settings.data,
+            self.settings.least_free,
+            self._certificates.ends if self._certificates is not None else tuple,
+            now,
+        )
+        self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
+        self._calendar.clock = self._reactor
+
+    def _oversee(self, name: str, reports: Reports) -> None:
+        """What operators see, and do."""
+        foundation, data = self._foundation, self.settings.data
         self._recorder = Recorder(
-            reactor,
+            self._reactor,
             now,
             name,
             foundation.measures,
             foundation.health,
             self._mishaps,
-            journal.tally,
+            self._journal.tally,
             lambda: self._antispam.state,
             lambda: self._certificates.ends() if self._certificates is not None else [],
-            [("data", settings.data), ("discs", settings.data / "discs")],
+            [("data", data), ("discs", data / "discs")],
         )
         self._disc_writing = DiscWriting(foundation.disc_life)
         self._giving_up = GivingUp(
@@ -225,47 +292,36 @@ class Mail6M(Service):
             Audit(foundation.console_pool),
             reports.send,
         )
-        self._care = LoopingCall(lambda: ensureDeferred(self._look_after()))
-        self._care.clock = reactor
-        self._care.start(1.0, now=False)
-        self._sweep = foundation.sweep(own_mail, self._console_url)
-        self._machine = MachineWatch(
-            NoticeTable(foundation.console_pool),
-            settings.data,
-            settings.least_free,
-            self._certificates.ends if self._certificates is not None else tuple,
-            now,
-        )
-        self._calendar = LoopingCall(lambda: ensureDeferred(self._let_time_pass()))
-        self._calendar.clock = reactor
+
+    def _make_web(self, own_mail: OwnMail) -> Web:
+        domains = Domains(self._foundation.console_pool)
         self._checkout = self._paypal()
-        policies = Policies(reactor, Domains(foundation.console_pool), settings.mx_names)
-        web = Web(
-            journal.registry,
+        return Web(
+            self._journal.registry,
             self._health,
             self._measure,
-            policies.served,
-            *self._console(own_mail),
+            Policies(self._reactor, domains, self.settings.mx_names).served,
+            *self._console(own_mail, domains),
             self._checkout.notified if self._checkout is not None else None,
         )
-        await self._antispam.start(self._antispam_is)
-        await self._listen(settings.smtp, self._factory, self._ports, "SMTP")
-        await self._listen(settings.web, web.site(), self._web_ports, "web")
-        await foundation.servers.remember("console_url", self._console_url())
-        self._calendar.start(60.0)  # from here on, letters know where the console is
-        foundation.indexer.start(journal.busy)
-        foundation.overflow.start(journal.busy)
-        foundation.exporter.start(journal.busy)
-        foundation.backlog_count.start(journal.busy, at_once=True)
-        self._recorder.start(journal.busy, at_once=True)
-        if settings.banner_delay > 0:
-            self._known_clients.start(journal.busy)
+
+    async def _open_doors(self, web: Web) -> None:
+        await self._listen(self.settings.smtp, self._factory, self._ports, "SMTP")
+        await self._listen(self.settings.web, web.site(), self._web_ports, "web")
+        await self._foundation.servers.remember("console_url", self._console_url())
+
+    def _begin_rounds(self) -> None:
+        """What is done beside the mail; letters know from here on where the console is."""
+        foundation, busy = self._foundation, self._journal.busy
+        self._calendar.start(60.0)
+        foundation.indexer.start(busy)
+        foundation.overflow.start(busy)
+        foundation.exporter.start(busy)
+        foundation.backlog_count.start(busy, at_once=True)
+        self._recorder.start(busy, at_once=True)
+        if self.settings.banner_delay > 0:
+            self._known_clients.start(busy)
         self._verification.start()
-        self._up = True
-        _settle_in()
-        self.log.info(
-            "Mail6M {version} is ready as {name}", version=__version__, name=settings.hostname
-        )
 
     def _antispam_is(self, state: str) -> None:
         """Operators are told, by the metrics and by ``mail6m status``."""
@@ -273,44 +329,44 @@ class Mail6M(Service):
         telling = ensureDeferred(self._foundation.servers.remember("antispam", state))
         telling.addErrback(lambda failure: failure.trap(StorageError) and None)
 
-    def _recipients_verified(self, journal: Journal) -> Verification:
-        foundation, settings = self._foundation, self.settings
-        ours = [settings.hostname, *settings.mx]
-        caller = Caller(self._reactor, self._demands, settings.hostname, ours)
-        return Verification(
-            self._reactor,
-            Recipients(foundation.pool),
-            Probes(self._reactor, opening(caller)),
-            journal,
-            settings.max_unknown_recipients,
-            settings.internal,
-        )
-
     def _paypal(self) -> Checkout | None:
-        reactor, pool = self._reactor, self._foundation.console_pool
-        agent = Agent(reactor, WebTrust(), connectTimeout=self.settings.connect_timeout)
-        paypal = configured(reactor, agent, self.settings)
+        agent = Agent(self._reactor, WebTrust(), connectTimeout=self.settings.connect_timeout)
+        paypal = configured(self._reactor, agent, self.settings)
         if paypal is None:
             return None
-        payments, invoices = Payments(pool), Invoices(pool)
-        return Checkout(paypal, PayPalOrders(pool), payments, invoices, self._console_url, now)
+        business, orders = self._foundation.business, PayPalOrders(self._foundation.console_pool)
+        payments, invoices = business.payments, business.invoices
+        return Checkout(paypal, orders, payments, invoices, self._console_url, now)
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
         self._foundation.overflow.look_everywhere()
         self._queue.reroute()
 
-    def _console(self, own_mail: OwnMail) -> tuple[Guard, list[object], Api]:
+    def _console(self, own_mail: OwnMail, domains: Domains) -> tuple[Guard, list[object], Api]:
         foundation, settings = self._foundation, self.settings
         pool = foundation.console_pool
         return console(
             Parts(
+                settings=settings,
+                reactor=self._reactor,
+                turn=foundation.turn,
+                clock=now,
+                in_thread=deferToThread,
+                console_url=self._console_url,
                 pool=pool,
                 keyring=foundation.keyring,
-                domains=Domains(pool),
+                letters=foundation.letters(own_mail),
+                domains=domains,
+                directory=foundation.directory,
+                resolver=self._resolver,
+                demands=self._demands,
                 archive=Archive(pool, foundation.dsn, settings.database_timeout),
                 deliveries=Deliveries(pool),
-                directory=foundation.directory,
+                lessons=Lessons(
+                    foundation.archive, foundation.reader, self._antispam, settings.scan_largest
+                ),
+                preferences=foundation.preferences,
                 cabinet=foundation.cabinet,
                 cellar=foundation.cellar,
                 archivist=foundation.archivist,
@@ -318,26 +374,8 @@ class Mail6M(Service):
                 disc_life=foundation.disc_life,
                 exporter=foundation.exporter,
                 ending=foundation.ending,
-                lessons=Lessons(
-                    foundation.archive, foundation.reader, self._antispam, settings.scan_largest
-                ),
-                letters=foundation.letters(own_mail),
-                console_url=self._console_url,
-                resolver=self._resolver,
-                demands=self._demands,
-                reactor=self._reactor,
-                turn=foundation.turn,
-                in_thread=deferToThread,
-                clock=now,
-                hostname=settings.hostname,
-                mx_names=settings.mx_names,
-                trusted_proxies=[ip_network(network) for network in settings.trusted_proxy],
-                session_idle=settings.session_idle,
-                session_lifetime=settings.session_lifetime,
+                business=foundation.business,
                 checkout=self._checkout,
-                api_rate=settings.api_rate,
-                signup=Mode(settings.signup),
-                hosted_by=settings.hosted_by or "",
                 overview=Overview(
                     self._reactor,
                     foundation.measures,
@@ -433,7 +471,7 @@ class Mail6M(Service):
             journal.unindexed.set(await self._foundation.catalogue.waiting())
             for kind, count in (await self._foundation.discs.errands()).items():
                 journal.errands.labels(kind).set(count)
-            waiting = len(self._foundation.invoicing.waiting)
+            waiting = len(self._foundation.business.invoicing.waiting)
             journal.errands.labels("invoice that waits").set(waiting)
         except StorageError:
             return

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
 from functools import cache, partial
 from html import unescape
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -29,6 +28,7 @@ from twisted.internet.threads import deferToThread, deferToThreadPool
 from mail6m.access.signin import new_token, token_hash, totp_owner
 from mail6m.access.signup import Mode
 from mail6m.access.tokens import api_token_hash, new_api_token
+from mail6m.billing.business import Business
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.invoice import Party
 from mail6m.billing.paypal import Order, Terms
@@ -41,6 +41,7 @@ from mail6m.oversight.overview import Overview
 from mail6m.published import Policies
 from mail6m.reader import Reader
 from mail6m.seal import Keyring
+from mail6m.settings import Settings
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
@@ -63,9 +64,7 @@ from mail6m.storage.discs import Discs
 from mail6m.storage.domains import Domains
 from mail6m.storage.exports import Exports
 from mail6m.storage.health import Health
-from mail6m.storage.invoices import Invoices
 from mail6m.storage.measures import Measures
-from mail6m.storage.payments import Payments
 from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
@@ -195,7 +194,19 @@ def listening(
         indexer, letterbox, pupil = Indexer(reactor, catalogue), Letterbox(), Pupil()
         blocking = Blocking(dsn, 10.0)
         directory = Directory(reactor, domains, customers, keyring, "mail6m.test", None)
+        in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        business = Business(pool, in_thread, lambda: datetime.now(UTC))
+        settings = Settings(
+            hostname="mail6m.test",
+            mx=("mx1.mail6m.test", "mx2.mail6m.test"),
+            trusted_proxy=tuple(proxies),
+            session_idle=idle,
+            session_lifetime=lifetime,
+            api_rate=api_rate,
+            signup=signup,
+        )
         available: dict[str, Any] = {
+            "settings": settings,
             "pool": pool,
             "reactor": reactor,
             "turn": Turn(reactor),
@@ -230,24 +241,18 @@ def listening(
             "console_url": lambda: "https://console.mail6m.test",
             "resolver": resolver or Told(),
             "demands": Demands(resolver or Told(), trusted()),
-            "in_thread": partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+            "in_thread": in_thread,
             "clock": lambda: datetime.now(UTC),
-            "hostname": "mail6m.test",
-            "mx_names": ["mx1.mail6m.test", "mx2.mail6m.test"],
-            "trusted_proxies": [ip_network(proxy) for proxy in proxies],
-            "session_idle": idle,
-            "session_lifetime": lifetime,
+            "business": business,
+            "preferences": PreferencesTable(pool),
             "checkout": Checkout(
                 cashier or Cashier(),
                 PayPalOrders(pool),
-                Payments(pool),
-                Invoices(pool),
+                business.payments,
+                business.invoices,
                 lambda: "https://console.mail6m.test",
                 lambda: datetime.now(UTC),
             ),
-            "api_rate": api_rate,
-            "signup": signup,
-            "hosted_by": "",
             "overview": Overview(
                 reactor, Measures(pool), BacklogTable(pool), Health(pool), Discs(pool)
             ),
@@ -260,7 +265,7 @@ def listening(
         async def listen() -> tuple[Guard, list[object], Web, Any]:
             with patch("argon2.PasswordHasher", _quick_hasher):
                 guard, pages, api = console(parts)
-            policies = Policies(Clock(), domains, available["mx_names"])
+            policies = Policies(Clock(), domains, settings.mx_names)
             web = Web(
                 CollectorRegistry(),
                 _health,

@@ -82,7 +82,7 @@ async def customer_show(foundation: Foundation, options: argparse.Namespace) -> 
 
 async def customer_agree(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A customer gets a dedicated cabinet, at a price that has been agreed on."""
-    since = await foundation.agreements.agree(
+    since = await foundation.business.agreements.agree(
         operator(options.number), options.capacity, options.monthly, options.since
     )
     return {"customer": options.number, "since": since.isoformat()}

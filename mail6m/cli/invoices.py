@@ -34,21 +34,21 @@ def declare(line: CommandLine) -> None:
 
 async def invoice_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """Invoices and credit notes, the newest first."""
-    found = await foundation.invoices.all(options.customer, unpaid=options.unpaid)
+    found = await foundation.business.invoices.all(options.customer, unpaid=options.unpaid)
     return [_standing(standing) for standing in found]
 
 
 async def invoice_show(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """One of them, with its lines."""
-    standing = await foundation.invoices.by_number(options.number)
+    standing = await foundation.business.invoices.by_number(options.number)
     lines = [_line(place, line) for place, line in enumerate(standing.invoice.lines, 1)]
     return _standing(standing) | {"lines": lines}
 
 
 async def invoice_pdf(foundation: Foundation, options: argparse.Namespace) -> None:
     """The document that the customer has of it, on standard output."""
-    invoice = (await foundation.invoices.by_number(options.number)).invoice
-    document = await foundation.documents.get(invoice.customer, invoice.number)
+    invoice = (await foundation.business.invoices.by_number(options.number)).invoice
+    document = await foundation.business.documents.get(invoice.customer, invoice.number)
     sys.stdout.buffer.write(document)
     sys.stdout.buffer.flush()
     options.json = False  # nothing but the document may stand there
@@ -56,7 +56,7 @@ async def invoice_pdf(foundation: Foundation, options: argparse.Namespace) -> No
 
 async def invoice_issue(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Issue now what is due of the quarters that are over."""
-    done = await foundation.invoicing.issue(options.until)
+    done = await foundation.business.invoicing.issue(options.until)
     if done.failed:
         raise done.failed[0]
     return {
@@ -68,10 +68,10 @@ async def invoice_issue(foundation: Foundation, options: argparse.Namespace) -> 
 async def invoice_credit(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Take back what is left of an invoice, or of some of its lines, by a credit note."""
     amounts = dict(options.line) if options.line else None
-    issued = await foundation.credit_notes.credit(
+    issued = await foundation.business.credit_notes.credit(
         operator(HOUSE), options.number, options.reason, amounts
     )
-    return _standing(await foundation.invoices.by_number(issued.number))
+    return _standing(await foundation.business.invoices.by_number(issued.number))
 
 
 def _part(value: str) -> tuple[int, int | None]:

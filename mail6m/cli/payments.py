@@ -41,7 +41,7 @@ async def payment_import(foundation: Foundation, options: argparse.Namespace) ->
     """A bank's statement: what certainly is for an invoice is recorded, the rest waits."""
     octets = await deferToThread(_read, options.file)
     try:
-        imported = await foundation.bookkeeping.import_statement(operator(HOUSE), octets)
+        imported = await foundation.business.bookkeeping.import_statement(operator(HOUSE), octets)
     except NoStatement as error:
         raise Refused(f"{options.file}: {error}") from error
     return {
@@ -54,8 +54,8 @@ async def payment_import(foundation: Foundation, options: argparse.Namespace) ->
 
 async def payment_record(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """A cheque or a transfer has come in for an invoice."""
-    on: date = options.on or foundation.bookkeeping.today
-    standing = await foundation.bookkeeping.record(
+    on: date = options.on or foundation.business.bookkeeping.today
+    standing = await foundation.business.bookkeeping.record(
         operator(HOUSE),
         options.number,
         options.amount,
@@ -73,15 +73,15 @@ async def payment_record(foundation: Foundation, options: argparse.Namespace) ->
 async def payment_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """Payments of an invoice, or those that were recorded last."""
     if options.invoice is None:
-        return [_payment(one) for one in await foundation.payments.newest(_SHOWN)]
-    standing = await foundation.invoices.by_number(options.invoice)
-    of = await foundation.payments.of(standing.invoice.customer, options.invoice)
+        return [_payment(one) for one in await foundation.business.payments.newest(_SHOWN)]
+    standing = await foundation.business.invoices.by_number(options.invoice)
+    of = await foundation.business.payments.of(standing.invoice.customer, options.invoice)
     return [_payment(one) for one in of]
 
 
 async def payment_waiting(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """What statements have brought, and nobody has said yet what it is for."""
-    return [_kept(one) for one in await foundation.payments.waiting(_SHOWN)]
+    return [_kept(one) for one in await foundation.business.payments.waiting(_SHOWN)]
 
 
 def _read(file: Path) -> bytes:

@@ -43,7 +43,7 @@ def declare(line: CommandLine) -> None:
 
 async def tariff_list(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """Prices there have been, are, and will be, the newest first."""
-    return [_tariff(tariff) for tariff in (await foundation.tariffs.all()).newest_first]
+    return [_tariff(tariff) for tariff in (await foundation.business.tariffs.all()).newest_first]
 
 
 async def tariff_set(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
@@ -54,21 +54,21 @@ async def tariff_set(foundation: Foundation, options: argparse.Namespace) -> dic
     }
     if changed.get("vat", 0) > 9_999 or changed.get("free_months", 0) > 120:
         raise Wrong("a rate of VAT is below 10000, and 120 months are free at most")
-    tariff = replace((await foundation.tariffs.all()).at(options.since), **changed)
-    await foundation.tariffs.set(operator(HOUSE), tariff, paris_day(now()))
+    tariff = replace((await foundation.business.tariffs.all()).at(options.since), **changed)
+    await foundation.business.tariffs.set(operator(HOUSE), tariff, paris_day(now()))
     return _tariff(tariff)
 
 
 async def seller_show(foundation: Foundation, options: argparse.Namespace) -> list[Any]:
     """Who has sent the invoices, does, and will, the newest first."""
-    sellers = await foundation.sellers.all()
+    sellers = await foundation.business.sellers.all()
     return [{"since": one.since.isoformat()} | _seller(one.seller) for one in sellers.newest_first]
 
 
 async def seller_set(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
     """Who sends the invoices from a day on; what is not said stays."""
     try:
-        seller = (await foundation.sellers.all()).at(options.since)
+        seller = (await foundation.business.sellers.all()).at(options.since)
     except NoSeller:
         seller = Seller(Party("", country="FR"))
     given = {name: value for name in _TEXTS if (value := getattr(options, name)) is not None}
@@ -84,7 +84,7 @@ async def seller_set(foundation: Foundation, options: argparse.Namespace) -> dic
     if wrong := faults(seller):
         said = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise Wrong(f"missing, or not right: {said}")
-    await foundation.sellers.set(operator(HOUSE), options.since, seller, paris_day(now()))
+    await foundation.business.sellers.set(operator(HOUSE), options.since, seller, paris_day(now()))
     return {"since": options.since.isoformat()} | _seller(seller)
 
 

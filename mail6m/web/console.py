@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +17,8 @@ from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.access.signup import Mode, SignUp
+from mail6m.billing.business import Business
 from mail6m.billing.checkout import Checkout
-from mail6m.billing.credits import CreditNotes
-from mail6m.billing.payments import Bookkeeping
-from mail6m.billing.showcase import Showcase
 from mail6m.delivery.demands import Demands
 from mail6m.delivery.giving_up import GivingUp
 from mail6m.delivery.trial import Trial
@@ -31,6 +30,7 @@ from mail6m.notices.subscriptions import subscriptions
 from mail6m.oversight.overview import Overview
 from mail6m.resolver import Resolver
 from mail6m.seal import Keyring
+from mail6m.settings import Settings
 from mail6m.shelves.archivist import Archivist
 from mail6m.shelves.cabinet import Cabinet
 from mail6m.shelves.cellar import Cellar
@@ -46,22 +46,16 @@ from mail6m.storage.audit import Audit
 from mail6m.storage.backlog import BacklogTable
 from mail6m.storage.claims import Claims
 from mail6m.storage.clientele import Clientele
-from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
 from mail6m.storage.deliveries import Deliveries
 from mail6m.storage.discs import Discs
-from mail6m.storage.documents import DocumentTable
 from mail6m.storage.domains import Domains
-from mail6m.storage.invoices import Invoices
-from mail6m.storage.ledger import Ledger
-from mail6m.storage.payments import Payments
 from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.recipients import Recipients
 from mail6m.storage.sessions import Sessions
 from mail6m.storage.signups import Signups
-from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.storage.tokens import Tokens
 from mail6m.storage.trials import Trials
 from mail6m.storage.whitelist import Whitelist
@@ -80,7 +74,7 @@ from mail6m.web.cellar import CellarPages
 from mail6m.web.discs import DiscPages
 from mail6m.web.domains import DomainPages
 from mail6m.web.forgotten import ForgottenPages
-from mail6m.web.guard import Guard, Network
+from mail6m.web.guard import Guard
 from mail6m.web.invoices import InvoicePages
 from mail6m.web.keys import KeyPages
 from mail6m.web.leaving import LeavingPages
@@ -108,37 +102,14 @@ from mail6m.web.unsubscribing import UnsubscribingPages
 from mail6m.web.whitelist import WhitelistPages
 
 PAGES: tuple[type, ...] = (
-    SignInPages,
-    ForgottenPages,
-    SecurityPages,
-    AccountPages,
-    CabinetPages,
-    CellarPages,
-    DiscPages,
-    QueuePages,
-    DomainPages,
-    WhitelistPages,
-    PreferencesPages,
-    LeavingPages,
-    ActivityPages,
-    OverviewPages,
-    InvoicePages,
-    HouseInvoicePages,
-    PaymentPages,
-    KeyPages,
-    PublicPages,
-    SignUpPages,
-    OperatorSignUpPages,
-    StartPages,
-    OperatorQueuePages,
-    OperatorDiscPages,
-    OperatorArchivistPages,
-    CustomerPages,
-    JournalPages,
-    OperatorAccountPages,
-    UnsubscribingPages,
-    NoticePages,
-    TariffPages,
+    *(PublicPages, SignUpPages, SignInPages, ForgottenPages, UnsubscribingPages),
+    *(SecurityPages, AccountPages, KeyPages),
+    *(StartPages, DomainPages, WhitelistPages, QueuePages),
+    *(CabinetPages, CellarPages, DiscPages, ActivityPages),
+    *(PreferencesPages, InvoicePages, LeavingPages),
+    *(OverviewPages, OperatorQueuePages, OperatorDiscPages, OperatorArchivistPages),
+    *(OperatorSignUpPages, CustomerPages, OperatorAccountPages, JournalPages, NoticePages),
+    *(HouseInvoicePages, PaymentPages, TariffPages),
 )
 """The groups of pages that `console` makes, in its order and in that of docs/console-routes.md."""
 
@@ -157,12 +128,27 @@ OPERATIONS: tuple[type, ...] = (
 class Parts:
     """What the console stands on."""
 
+    settings: Settings
+    reactor: Any
+    turn: Turn
+    clock: Callable[[], datetime]
+    in_thread: InThread
+    console_url: Callable[[], str]
+    """Scheme and host that the console is reached by from outside; nothing if not known."""
+
     pool: Pool
     keyring: Keyring
+    letters: Letters
+
     domains: Domains
+    directory: Directory
+    resolver: Resolver
+    demands: Demands
+
     archive: Archive
     deliveries: Deliveries
-    directory: Directory
+    lessons: Lessons
+    preferences: PreferencesTable
     cabinet: Cabinet
     cellar: Cellar
     archivist: Archivist
@@ -170,191 +156,252 @@ class Parts:
     disc_life: DiscLife
     exporter: Exporter
     ending: Ending
-    lessons: Lessons
-    letters: Letters
-    console_url: Callable[[], str]
-    """Scheme and host that the console is reached by from outside; nothing if not known."""
-    resolver: Resolver
-    demands: Demands
-    reactor: Any
-    turn: Turn
-    in_thread: InThread
-    clock: Callable[[], datetime]
-    hostname: str
-    """The name that we have in an SMTP session."""
-    mx_names: Sequence[str]
-    """The names that customers' MX records point at, the first one first."""
-    trusted_proxies: Sequence[Network]
-    session_idle: float
-    session_lifetime: float
+
+    business: Business
     checkout: Checkout | None
     """Takes payments by PayPal; None: customers pay otherwise."""
-    api_rate: int
-    """Requests a minute of one key of the API."""
-    signup: Mode
-    hosted_by: str
-    """Who hosts the public pages; empty: whoever edits them."""
+
     overview: Overview
     backlog: BacklogTable
     giving_up: GivingUp
     disc_writing: DiscWriting
 
 
+class _Entrance:
+    """Who may come in, and as whom; who may become somebody."""
+
+    def __init__(self, parts: Parts) -> None:
+        pool, settings = parts.pool, parts.settings
+        self.accounts, self.audit, self.tokens = Accounts(pool), Audit(pool), Tokens(pool)
+        self.sessions = Sessions(pool, settings.session_idle, settings.session_lifetime)
+        passwords = Passwords(parts.in_thread)
+        self.signin = SignIn(
+            self.accounts, self.sessions, self.audit, passwords, parts.keyring, parts.clock
+        )
+        self.security = Security(
+            self.signin, self.accounts, self.sessions, passwords, parts.keyring, parts.clock
+        )
+        self.renderer = Renderer(__version__)
+        self.wishes = subscriptions(pool, parts.keyring)
+        self.notices = Notices(
+            parts.letters, self.renderer, parts.console_url, parts.clock, self.wishes
+        )
+        self.links = PasswordLinks(self.accounts, passwords, self.notices)
+        self.customers = Customers(pool)
+        self.signup = SignUp(
+            Mode(settings.signup),
+            Signups(pool),
+            self.customers,
+            self.accounts,
+            self.signin,
+            passwords,
+            parts.keyring,
+            parts.letters,
+            self.renderer,
+            parts.console_url,
+        )
+        self.guard = Guard(
+            self.sessions,
+            self.renderer,
+            parts.keyring.secret("console forms"),
+            [ip_network(network) for network in settings.trusted_proxy],
+            parts.clock,
+            parts.turn,
+        )
+
+
+class _Shared:
+    """What several groups of pages share of a customer's things, each made once."""
+
+    def __init__(self, parts: Parts) -> None:
+        pool, settings = parts.pool, parts.settings
+        ours = [settings.hostname, *settings.mx_names]
+        self.claims, self.trials = Claims(pool), Trials(pool)
+        self.declarations = Declarations(
+            parts.reactor, parts.domains, self.claims, parts.resolver, ours
+        )
+        self.trial = Trial(parts.reactor, parts.demands, settings.hostname, ours)
+        self.whitelist = Whitelist(pool)
+        self.reissue = Reissue(parts.directory, parts.deliveries)
+        self.plans = Plans(pool)
+        self.plan_changes = PlanChanges(self.plans, parts.business.contracts, parts.clock)
+
+
 def console(parts: Parts) -> tuple[Guard, list[object], Api]:
     """The guard, the pages behind it, and the API beside them."""
-    sessions = Sessions(parts.pool, parts.session_idle, parts.session_lifetime)
-    accounts, audit = Accounts(parts.pool), Audit(parts.pool)
-    passwords = Passwords(parts.in_thread)
-    signin = SignIn(accounts, sessions, audit, passwords, parts.keyring, parts.clock)
-    security = Security(signin, accounts, sessions, passwords, parts.keyring, parts.clock)
-    renderer = Renderer(__version__)
-    wishes = subscriptions(parts.pool, parts.keyring)
-    notices = Notices(parts.letters, renderer, parts.console_url, parts.clock, wishes)
-    links = PasswordLinks(accounts, passwords, notices)
-    guard = Guard(
-        sessions,
-        renderer,
-        parts.keyring.secret("console forms"),
-        parts.trusted_proxies,
-        parts.clock,
-        parts.turn,
-    )
-    whitelist = Whitelist(parts.pool)
-    reissue = Reissue(parts.directory, parts.deliveries)
-    plans, contracts = Plans(parts.pool), Contracts(parts.pool)
-    tariffs, sellers = TariffTable(parts.pool), SellerTable(parts.pool)
-    ours = [parts.hostname, *parts.mx_names]
-    claims = Claims(parts.pool)
-    invoices, payments = Invoices(parts.pool), Payments(parts.pool)
-    documents = DocumentTable(parts.pool)
-    bookkeeping = Bookkeeping(payments, invoices, parts.in_thread, parts.clock)
-    claims, tokens = Claims(parts.pool), Tokens(parts.pool)
-    declarations = Declarations(parts.reactor, parts.domains, claims, parts.resolver, ours)
-    trial = Trial(parts.reactor, parts.demands, parts.hostname, ours)
-    trials = Trials(parts.pool)
-    showcase = Showcase(tariffs, sellers, parts.clock)
-    signup = SignUp(
-        parts.signup,
-        Signups(parts.pool),
-        Customers(parts.pool),
-        accounts,
-        signin,
-        passwords,
-        parts.keyring,
-        parts.letters,
-        renderer,
-        parts.console_url,
-    )
+    entrance, shared = _Entrance(parts), _Shared(parts)
+    pages = [
+        *_of_everybody(parts, entrance),
+        *_of_accounts(entrance),
+        *_of_mail(parts, entrance, shared),
+        *_of_contracts(parts, entrance, shared),
+        *_of_operators(parts, entrance, shared),
+        *_of_bookkeepers(parts),
+    ]
+    return entrance.guard, pages, _api(parts, entrance, shared)
+
+
+def _of_everybody(parts: Parts, entrance: _Entrance) -> list[object]:
+    """Strangers' pages, too."""
+    settings, showcase = parts.settings, parts.business.showcase
+    return [
+        PublicPages(
+            showcase,
+            settings.mx_names,
+            f"postmaster@{settings.hostname}",
+            settings.hosted_by or "",
+            parts.console_url,
+        ),
+        SignUpPages(entrance.signup, showcase),
+        SignInPages(entrance.signin, entrance.sessions),
+        ForgottenPages(entrance.links),
+        UnsubscribingPages(entrance.wishes),
+    ]
+
+
+def _of_accounts(entrance: _Entrance) -> list[object]:
+    """One's own account, and the customer's others."""
+    return [
+        SecurityPages(entrance.security, entrance.accounts, entrance.sessions),
+        AccountPages(entrance.accounts, entrance.links),
+        KeyPages(entrance.tokens),
+    ]
+
+
+def _of_mail(parts: Parts, entrance: _Entrance, shared: _Shared) -> list[object]:
+    """What a customer's mail goes through, and where it is."""
+    mx_names = parts.settings.mx_names
 
     def console_name() -> str:
-        name = urlsplit(parts.console_url()).hostname or parts.hostname
-        return parts.hostname if isIPAddress(name) or isIPv6Address(name) else name
+        hostname = parts.settings.hostname
+        name = urlsplit(parts.console_url()).hostname or hostname
+        return hostname if isIPAddress(name) or isIPv6Address(name) else name
 
-    pages: list[object] = [
-        SignInPages(signin, sessions),
-        ForgottenPages(links),
-        SecurityPages(security, accounts, sessions),
-        AccountPages(accounts, links),
+    return [
+        StartPages(
+            shared.declarations,
+            shared.trial,
+            shared.trials,
+            entrance.audit,
+            parts.cabinet,
+            mx_names,
+        ),
+        DomainPages(
+            shared.declarations,
+            shared.trial,
+            entrance.audit,
+            Recipients(parts.pool),
+            mx_names,
+            console_name,
+            shared.trials,
+        ),
+        WhitelistPages(shared.whitelist),
+        QueuePages(parts.deliveries),
         CabinetPages(
             parts.cabinet,
             parts.archive,
             parts.deliveries,
-            reissue,
+            shared.reissue,
             parts.lessons,
-            whitelist,
+            shared.whitelist,
             parts.domains,
-            parts.mx_names,
+            mx_names,
         ),
         CellarPages(parts.cellar, parts.archivist),
-        DiscPages(parts.discs, parts.disc_life, tariffs),
-        QueuePages(parts.deliveries),
-        DomainPages(
-            declarations,
-            trial,
-            audit,
-            Recipients(parts.pool),
-            parts.mx_names,
-            console_name,
-            trials,
-        ),
-        WhitelistPages(whitelist),
+        DiscPages(parts.discs, parts.disc_life, parts.business.tariffs),
+        ActivityPages(entrance.audit, parts.cabinet),
+    ]
+
+
+def _of_contracts(parts: Parts, entrance: _Entrance, shared: _Shared) -> list[object]:
+    """What a customer has agreed to, pays, and ends."""
+    business = parts.business
+    return [
         PreferencesPages(
-            PreferencesTable(parts.pool),
-            plans,
-            PlanChanges(plans, contracts, parts.clock),
-            renderer.words,
-            wishes,
+            parts.preferences,
+            shared.plans,
+            shared.plan_changes,
+            entrance.renderer.words,
+            entrance.wishes,
         ),
-        LeavingPages(parts.exporter, parts.ending, Customers(parts.pool), security, audit),
-        ActivityPages(audit, parts.cabinet),
+        InvoicePages(business.invoices, business.payments, business.pdfs, parts.checkout),
+        LeavingPages(
+            parts.exporter, parts.ending, entrance.customers, entrance.security, entrance.audit
+        ),
+    ]
+
+
+def _of_operators(parts: Parts, entrance: _Entrance, shared: _Shared) -> list[object]:
+    """The house's customers, machines and people."""
+    return [
         OverviewPages(parts.overview),
-        InvoicePages(invoices, payments, documents, parts.checkout),
-        HouseInvoicePages(
-            Ledger(parts.pool),
-            invoices,
-            payments,
-            documents,
-            bookkeeping,
-            CreditNotes(invoices, sellers, parts.clock),
-        ),
-        PaymentPages(payments, bookkeeping),
-        KeyPages(tokens),
-        PublicPages(
-            showcase,
-            parts.mx_names,
-            f"postmaster@{parts.hostname}",
-            parts.hosted_by,
-            parts.console_url,
-        ),
-        SignUpPages(signup, showcase),
-        OperatorSignUpPages(signup),
-        StartPages(declarations, trial, trials, audit, parts.cabinet, parts.mx_names),
         OperatorQueuePages(parts.backlog, parts.deliveries, parts.giving_up),
         OperatorDiscPages(
             parts.discs,
             parts.disc_life,
             parts.disc_writing,
-            Customers(parts.pool),
-            PreferencesTable(parts.pool),
+            entrance.customers,
+            parts.preferences,
             parts.in_thread,
         ),
-        OperatorArchivistPages(parts.archivist, Customers(parts.pool)),
+        OperatorArchivistPages(parts.archivist, entrance.customers),
+        OperatorSignUpPages(entrance.signup),
         CustomerPages(
             Files(
                 Clientele(parts.pool),
-                PreferencesTable(parts.pool),
-                plans,
+                parts.preferences,
+                shared.plans,
                 parts.domains,
-                claims,
-                accounts,
+                shared.claims,
+                entrance.accounts,
                 parts.discs,
                 parts.deliveries,
-                audit,
+                entrance.audit,
             ),
-            PlanChanges(plans, contracts, parts.clock),
+            shared.plan_changes,
             parts.ending,
-            sessions,
+            entrance.sessions,
         ),
-        JournalPages(audit, parts.in_thread),
-        OperatorAccountPages(accounts, links),
-        UnsubscribingPages(wishes),
-        NoticePages(notices, parts.letters, audit),
-        TariffPages(tariffs, sellers),
+        OperatorAccountPages(entrance.accounts, entrance.links),
+        JournalPages(entrance.audit, parts.in_thread),
+        NoticePages(entrance.notices, parts.letters, entrance.audit),
     ]
-    api = Api(
-        tokens,
-        [
-            MessageOperations(parts.cabinet, parts.archive, parts.deliveries, reissue),
-            UsageOperations(Customers(parts.pool)),
-            QueueOperations(parts.deliveries),
-            DiscOperations(parts.discs),
-            InvoiceOperations(Invoices(parts.pool), DocumentTable(parts.pool)),
-            TokenOperations(parts.api_rate),
-        ],
+
+
+def _of_bookkeepers(parts: Parts) -> list[object]:
+    """The house's money."""
+    business = parts.business
+    return [
+        HouseInvoicePages(
+            business.ledger,
+            business.invoices,
+            business.payments,
+            business.pdfs,
+            business.bookkeeping,
+            business.credit_notes,
+        ),
+        PaymentPages(business.payments, business.bookkeeping),
+        TariffPages(business.tariffs, business.sellers),
+    ]
+
+
+def _api(parts: Parts, entrance: _Entrance, shared: _Shared) -> Api:
+    """What customers' programs may ask for."""
+    rate = parts.settings.api_rate
+    operations: list[object] = [
+        MessageOperations(parts.cabinet, parts.archive, parts.deliveries, shared.reissue),
+        UsageOperations(entrance.customers),
+        QueueOperations(parts.deliveries),
+        DiscOperations(parts.discs),
+        InvoiceOperations(parts.business.invoices, parts.business.pdfs),
+        TokenOperations(rate),
+    ]
+    return Api(
+        entrance.tokens,
+        operations,
         __version__,
-        parts.api_rate,
+        rate,
         parts.turn,
         parts.reactor.seconds,
-        guard.client,
+        entrance.guard.client,
     )
-    return guard, pages, api
