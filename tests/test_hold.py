@@ -20,6 +20,7 @@ from mail6m.storage.audit import Audit, By
 from mail6m.storage.deliveries import CHANNEL, Deliveries, Due, LetGo
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.servers import Servers
+from mail6m.web.cabinet import _last
 from tests.harness import LOOPBACK, Server, new_place
 from tests.reactor_thread import run
 from tests.scripted_peer import Peer
@@ -223,6 +224,22 @@ def test_let_go_again_days_after_it_was_broken_off(table: Table, monkeypatch: An
     assert days_old(table) == [4, 4, 10, 10]
     assert table.let_go(HELD) == 1
     assert days_old(table) == [1, 1, 1, 1]
+
+
+def test_what_was_sent_again_is_shown_when_part_of_it_was_held(table: Table) -> None:
+    """The last delivery to each recipient, though those that were held seem to be younger."""
+    [message] = table.add(HELD)
+    again = [(f"{name}@{domain}", domain) for name in "ab" for domain in (HELD, OTHER)]
+    by_customer = By(table.customer, "marie@example.org", "192.0.2.9")
+    table.hold(HELD)
+    for _ in range(2):
+        run(lambda: table.deliveries.reissue(by_customer, message, again))
+    table.let_go(HELD)
+    shown = _last(run(lambda: table.deliveries.of_message(table.customer, message)))
+    assert [(one.recipient, one.number) for one in shown] == [
+        ("marie0@retenu.test", 0),
+        *((address, 5 + number) for number, (address, _) in enumerate(again)),
+    ]
 
 
 def broken_after(table: Table, pieces: int) -> Deliveries:
