@@ -75,6 +75,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
+from mail6m.storage.signups import Signups
 from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.turn import Turn
 from mail6m.web.render import Renderer
@@ -269,6 +270,7 @@ class Foundation:
             self.invoicing,
             self.documents,
             correspondences,
+            Signups(self.pool),
         )
 
     async def revive(self) -> None:
