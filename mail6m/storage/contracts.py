@@ -48,7 +48,12 @@ ORDER BY customer_id"""
 
 _BUYER = "SELECT coalesce(buyer, buyer_of(customer_id)) FROM contract WHERE customer_id = %s"
 
-_AGREE = audited(
+# One change of what a customer has comes after the other, invoices being among them, and sees what
+# that has done: a statement before, since what is looked at is what was there when it began.
+LOCKED = "SELECT 1 FROM contract WHERE customer_id = %(customer)s FOR UPDATE;"
+"""Goes before a statement that changes the plan of ``customer``."""
+
+_AGREE = LOCKED + audited(
     """
     INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
     SELECT customer_id, %(since)s, 'dedicated', %(capacity)s, %(monthly)s FROM contract c
