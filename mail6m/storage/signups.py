@@ -199,6 +199,7 @@ class Signups:
         """Make a customer of it, with its first account; False if that has been done.
 
         ``key`` is the customer's, wrapped. An operator makes one only of what has been confirmed.
+        The audit of the house has the customer's number, since it outlives the customer.
         Raises `Refused` if the address has got an account meanwhile.
         """
         parameters = {
@@ -209,14 +210,17 @@ class Signups:
             "waited": by.customer == HOUSE,
         }
         try:
-            done = await self._pool.query(_FOUND, parameters | note(by, act, _named(signup)))
+            done = await self._pool.query(_FOUND, parameters | note(by, act, customer))
         except psycopg2.errors.UniqueViolation as error:
             raise Refused(f"{signup.wanted.email} already has an account") from error
         return bool(done)
 
     async def refuse(self, by: By, signup: Signup, reason: str) -> bool:
-        """Forget one that waits; False if somebody has decided already."""
-        act = note(by, Act.SIGNUP_REFUSED, f"{_named(signup)}: {reason}")
+        """Forget one that waits; False if somebody has decided already.
+
+        The audit has its number and the reason: who it was, nobody is to know for good.
+        """
+        act = note(by, Act.SIGNUP_REFUSED, f"{signup.signup}: {reason}")
         return bool(await self._pool.query(_REFUSE, {"signup": signup.signup} | act))
 
     async def forget(self, signup: int) -> None:
@@ -226,10 +230,6 @@ class Signups:
     async def operators(self) -> list[str]:
         """The addresses of those who may decide."""
         return [email for (email,) in await self._pool.query(_OPERATORS, (HOUSE,))]
-
-
-def _named(signup: Signup) -> str:
-    return f"{signup.wanted.company} <{signup.wanted.email}>"
 
 
 def _signup(row: Row) -> Signup:
