@@ -187,7 +187,7 @@ def test_held_by_a_host_that_more_domains_go_on_to(table: Table) -> None:
 
 def test_a_long_queue_is_let_go_piece_by_piece(table: Table, monkeypatch: Any) -> None:
     """Broken off, it stays held; done again, each is younger once, and it is told how many."""
-    monkeypatch.setattr("mail6m.storage.deliveries.LET_GO_AT_ONCE", 2)
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
     table.add(HELD, 5)
     table.sql("UPDATE delivery SET queued_at = now() - interval '10 days'")
     table.hold(HELD)
@@ -204,7 +204,7 @@ def test_a_long_queue_is_let_go_piece_by_piece(table: Table, monkeypatch: Any) -
 
 def test_let_go_again_days_after_it_was_broken_off(table: Table, monkeypatch: Any) -> None:
     """The days in between were held, too: of what had been seen to, and of what had not."""
-    monkeypatch.setattr("mail6m.storage.deliveries.LET_GO_AT_ONCE", 2)
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
     table.add(HELD, 4)
     table.sql("UPDATE delivery SET queued_at = now() - interval '7 days'")
     table.hold(HELD)
@@ -310,6 +310,35 @@ def test_all_of_it_is_given_up(table: Table) -> None:
     )
     assert (act, object_) == ("deliveries cancelled", f"{HELD}: 6")
     assert run(table.servers.bury) == 0, "it has given back what it had in hand"
+
+
+def test_what_comes_while_all_is_given_up(table: Table, monkeypatch: Any) -> None:
+    """It is delivered: nobody has seen it and said that it should not be."""
+    monkeypatch.setattr("mail6m.delivery.giving_up.PORTION", 1)
+    table.add(HELD, 2)
+    late: list[UUID] = []
+
+    async def report(consignment: Any, action: str, items: Any) -> None:
+        if not late:
+            message = new_message(table.customer, destination=HELD, recipients=[f"marie@{HELD}"])
+            late.append(message.id)
+            await Archive(table.pool, table.dsn, 20.0).store([message], 0)
+
+    giving_up = GivingUp(table.deliveries, table.servers, Audit(table.pool), report)
+    assert run(lambda: giving_up.all_to(OPERATOR, HELD)) == 2
+    left = table.sql("SELECT message_id::text FROM delivery WHERE state = 0")
+    assert left == [(str(late[0]),)]
+
+
+def test_a_long_queue_is_tried_piece_by_piece(table: Table, monkeypatch: Any) -> None:
+    """All of it, once, however many pieces that makes."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 5)
+    table.sql("UPDATE delivery SET next_attempt_at = now() + interval '1 hour'")
+    assert run(lambda: table.deliveries.retry(OPERATOR, destination=HELD)) == 5
+    assert table.sql("SELECT count(*) FROM delivery WHERE next_attempt_at <= now()") == [(5,)]
+    noted = table.sql("SELECT object FROM audit ORDER BY audit_id")
+    assert noted == [(f"{HELD}: 2",), (f"{HELD}: 2",), (f"{HELD}: 1",)]
 
 
 def test_what_is_under_way_is_not_given_up(table: Table) -> None:

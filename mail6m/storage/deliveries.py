@@ -26,8 +26,8 @@ from mail6m.storage.errors import Refused
 from mail6m.storage.judgements import decode
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
-LET_GO_AT_ONCE = 5_000
-"""Deliveries that one statement makes younger, of those that an operator lets go."""
+AT_ONCE = 5_000
+"""Deliveries that one statement changes, of those that an operator lets go, or has tried now."""
 CHANNEL = "mail6m_queue"
 """NOTIFY goes here when deliveries have become due at an operator's wish."""
 
@@ -260,7 +260,8 @@ _LEASE_SOME = f"""
 WITH due AS (
     SELECT q.customer_id, q.message_id, q.number FROM delivery q
     WHERE q.destination = %(destination)s AND q.state = 0 AND {_FREE}
-    ORDER BY q.next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+      AND q.queued_at <= (SELECT started_at FROM server WHERE server_id = %(server)s)
+    ORDER BY q.next_attempt_at LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
 _LIST = """
@@ -319,10 +320,16 @@ _CHOSEN = """
     AND (%(of)s::integer IS NULL
          OR (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s))"""
 
+# So many at a time: what has been seen to is known by its time.
 _RETRY = f"""
-WITH retried AS (
-    UPDATE delivery q SET next_attempt_at = now() WHERE {_CHOSEN} AND {_FREE}
-    RETURNING destination
+WITH due AS (
+    SELECT q.customer_id, q.message_id, q.number FROM delivery q
+    WHERE {_CHOSEN} AND {_FREE} AND q.next_attempt_at <> %(at)s LIMIT %(limit)s FOR UPDATE OF q
+), retried AS (
+    UPDATE delivery q SET next_attempt_at = %(at)s FROM due
+    WHERE q.customer_id = due.customer_id AND q.message_id = due.message_id
+      AND q.number = due.number
+    RETURNING q.destination
 ), probed AS (
     UPDATE destination SET next_probe_at = now()
     WHERE destination IN (SELECT destination FROM retried)
@@ -531,7 +538,10 @@ class Deliveries:
         return found[0] if found else None
 
     async def lease_some(self, server: int, destination: str, limit: int) -> list[Due]:
-        """Take deliveries to a destination in hand, due or not, held or not: to give them up."""
+        """Take deliveries to a destination in hand, due or not, held or not: to give them up.
+
+        Those that have come since the server enlisted are none of them.
+        """
         parameters = {"server": server, "destination": destination, "limit": limit}
         return await self._leased(_LEASE_SOME, parameters)
 
@@ -612,7 +622,7 @@ class Deliveries:
         """Have what was held go out now.
 
         What was held is younger by the time that it was, so that nothing is given up for it. That
-        is done `LET_GO_AT_ONCE` deliveries at a time; if the database goes away meanwhile, the
+        is done `AT_ONCE` deliveries at a time; if the database goes away meanwhile, the
         destination stays held, and it can be let go again.
         """
         act = note(by, Act.DESTINATION_LET_GO)
@@ -625,7 +635,7 @@ class Deliveries:
     async def _let_go(self, parameters: dict[str, Any]) -> int:
         count, again = 0, True
         while again:
-            limited = {**parameters, "limit": LET_GO_AT_ONCE}
+            limited = {**parameters, "limit": AT_ONCE}
             while some := int((await self._pool.query(_MAKE_YOUNGER, limited))[0][0]):
                 count += some
             again = bool((await self._pool.query(_LET_GO, parameters))[0][1])
@@ -682,7 +692,8 @@ class Deliveries:
     ) -> int:
         """Make deliveries due now, and return how many; the audit has that, or the one.
 
-        And the destination, if it is one's.
+        And the destination, if it is one's. It is done `AT_ONCE` deliveries at a time: broken off,
+        the others wait for their turn.
         """
         of, message, number = delivery if delivery is not None else (None, None, None)
         parameters = {
@@ -694,7 +705,13 @@ class Deliveries:
         }
         act = note(by, Act.DELIVERIES_RETRIED)
         act["object"] = "-".join(map(str, delivery)) if delivery is not None else None
-        return int((await self._pool.query(_RETRY, parameters | act))[0][0])
+        [(at,)] = await self._pool.query("SELECT now()")
+        parameters |= act | {"at": at, "limit": AT_ONCE}
+        count, some = 0, AT_ONCE
+        while some == AT_ONCE:
+            some = int((await self._pool.query(_RETRY, parameters))[0][0])
+            count += some
+        return count
 
     async def reissue(self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]) -> int:
         """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""
