@@ -192,6 +192,23 @@ def test_what_was_agreed_on_holds_from_the_first_of_a_month(office: Office) -> N
     assert ("price agreed", f"{DEDICATED}, 20000 (2026-02-01)") in acts
 
 
+def test_back_from_a_dedicated_cabinet(office: Office) -> None:
+    """At the tariff's price from the first of a month; what was agreed on for later is not had."""
+    customer, plans = office.customer(), Plans(office.pool)
+    agreements = Agreements(office.contracts, office.now)
+    with pytest.raises(Refused, match="no dedicated cabinet"):
+        run(lambda: agreements.end(by(customer), Plan.MALLE))
+    office.agree(customer, JANUARY)
+    office.agree(customer, date(2026, 4, 1), 30000)
+    assert run(lambda: agreements.end(by(customer), Plan.MALLE)) == date(2026, 2, 1)
+    assert office.plans(customer) == [(JANUARY, "dedicated"), (date(2026, 2, 1), "malle")]
+    assert run(lambda: plans.of(customer)).plan == "dedicated"
+    office.turn("2026-02-01")
+    assert (office.changes(), office.changes()) == (1, 0)
+    subscription = run(lambda: plans.of(customer))
+    assert (subscription.plan, subscription.capacity) == ("malle", Plan.MALLE.capacity)
+
+
 def test_what_is_on_an_invoice_is_not_agreed_on_anew(office: Office) -> None:
     """Nor what begins in the middle of a month, or before the contract."""
     customer = office.customer()
@@ -275,7 +292,7 @@ def test_an_agreement_and_an_order_at_once(office: Office) -> None:
     order |= note(by(early), Act.PLAN_ORDERED)
     at_once(office, plans._ORDER, order, lambda: office.agree(early, february))
     agreement = {"customer": late, "since": february, "capacity": DEDICATED, "monthly": 20000}
-    agreement |= note(by(late), Act.PRICE_AGREED)
+    agreement |= {"plan": "dedicated"} | note(by(late), Act.PRICE_AGREED)
     table = Plans(office.pool)
     ordered = at_once(
         office, contracts._AGREE, agreement,

@@ -16,6 +16,7 @@ from mail6m.access.passwords import InThread, Passwords
 from mail6m.access.security import Security
 from mail6m.access.signin import SignIn
 from mail6m.access.signup import Mode, SignUp
+from mail6m.billing.agreements import Agreements
 from mail6m.billing.checkout import Checkout
 from mail6m.billing.credits import CreditNotes
 from mail6m.billing.payments import Bookkeeping
@@ -332,6 +333,7 @@ def console(parts: Parts) -> tuple[Guard, list[object], Api]:
                 audit,
             ),
             PlanChanges(plans, contracts, parts.clock),
+            Agreements(contracts, parts.clock),
             parts.ending,
             sessions,
         ),
