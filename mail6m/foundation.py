@@ -66,6 +66,7 @@ from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.servers import Servers
 from mail6m.storage.shelves import Shelves
+from mail6m.storage.signups import Signups
 from mail6m.turn import Turn
 from mail6m.web.render import Renderer
 
@@ -258,6 +259,7 @@ class Foundation:
             business.invoicing,
             business.documents,
             correspondences,
+            Signups(self.pool),
         )
 
     async def revive(self) -> None:

@@ -338,6 +338,8 @@ class Act(enum.StrEnum):
     ENTRY_TAKEN_UP = "statement entry taken up"
     API_KEY_MADE = "API key made"
     API_KEY_REVOKED = "API key revoked"
+    API_KEY_STOPPED = "API key stopped"
+    """Whoever made it is an administrator no more."""
     SIGNED_UP = "signed up"
     SIGNUP_ACCEPTED = "sign-up accepted"
     SIGNUP_REFUSED = "sign-up refused"

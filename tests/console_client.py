@@ -739,9 +739,10 @@ def new_key(
     """A key of the API, and its number."""
     key = new_api_token()
     [[number]] = at.ask(
-        "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by)"
-        " VALUES (%s, %s, %s, %s, 'georges@duchemin.fr') RETURNING token_id",
-        customer, api_token_hash(key), f"cle-{word}", list(scopes),
+        "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by, account_id)"
+        " VALUES (%s, %s, %s, %s, 'georges@duchemin.fr', (SELECT min(account_id) FROM account"
+        " WHERE customer_id = %s AND role = 'administrator')) RETURNING token_id",
+        customer, api_token_hash(key), f"cle-{word}", list(scopes), customer,
     )  # fmt: skip
     return key, int(number)
 

@@ -343,6 +343,12 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "POST /exploitation/clients/<int:number>/meuble": lambda h: Sample(
         {"number": h.number}, [("plan", "malle")], foreign=404
     ),
+    "GET /exploitation/clients/<int:number>/convenir": lambda h: Sample(
+        {"number": h.number}, foreign=404
+    ),
+    "POST /exploitation/clients/<int:number>/convenir": lambda h: Sample(
+        {"number": h.number}, [("capacity", "50"), ("monthly", "250"), ("since", "")], foreign=404
+    ),
     "POST /exploitation/clients/<int:number>/suspendre": lambda h: Sample(
         {"number": h.number}, [("sur", "oui")], foreign=404
     ),

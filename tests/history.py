@@ -46,6 +46,7 @@ from mail6m.storage.plans import Plans
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.shelves import Shed
+from mail6m.storage.signups import Signups
 from mail6m.storage.tariffs import SellerTable, TariffTable
 from mail6m.web.render import Renderer
 from tests.chronicle import (
@@ -140,7 +141,14 @@ class Process:
         invoicing = Invoicing(contracts, tariffs, sellers, invoices, _now)
         documents = Documents(invoices, DocumentTable(self.pool), deferToThread)
         self.sweep = Sweep(
-            plans, self.house.overflow, self.life, ending, invoicing, documents, [letters]
+            plans,
+            self.house.overflow,
+            self.life,
+            ending,
+            invoicing,
+            documents,
+            [letters],
+            Signups(self.pool),
         )
 
     def end(self) -> None:

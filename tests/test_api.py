@@ -16,10 +16,12 @@ from openapi_spec_validator import validate
 
 from mail6m.access.tokens import PREFIX, api_token_hash, is_api_token, new_api_token
 from mail6m.model import Scope
-from mail6m.storage.tokens import MOST
+from mail6m.storage.audit import By
+from mail6m.storage.tokens import MOST, Tokens
 from mail6m.web.api.gate import WRONG_KEYS
 from tests.console_client import Browser, Console, House, Page, dump, listening, new_house, new_key
-from tests.stored import NOWHERE
+from tests.reactor_thread import run
+from tests.stored import NOWHERE, new_pool
 
 TOKEN = "/api/v1/token"
 
@@ -647,3 +649,36 @@ def test_revoking_a_key(at: Console) -> None:
     assert program(at, mine.key, X_Forwarded_For="192.0.2.4").get(TOKEN).status == 401
     assert browser.post("/cles/revoquer", [chosen, ("sur", "oui")]).status == 404
     assert "Clé d'API révoquée" in browser.get("/activite").text
+
+
+@pytest.mark.parametrize("how", ["supprimer", "role", "back again"])
+def test_a_key_ends_with_the_right_to_make_keys(at: Console, how: str) -> None:
+    """Its maker is removed, or made a reader: it opens nothing more, is shown so, and audited."""
+    mine = new_house(at)
+    maker = f"partant-{mine.word}@example.org"
+    [[account]] = at.ask(
+        "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, 'administrator')"
+        " RETURNING account_id",
+        *(mine.number, maker),
+    )
+    key = new_api_token()
+    by_maker = By(mine.number, maker, "192.0.2.9")
+    with new_pool(at.dsn) as pool:
+        tokens = Tokens(pool)
+        run(lambda: tokens.add(by_maker, "Partante", [*Scope], api_token_hash(key), None))
+    assert program(at, key).get(TOKEN).status == 200
+    browser, chosen = at.browser(), ("compte", str(account))
+    browser.enter(at, mine.admin)
+    if how == "supprimer":
+        browser.post("/comptes/supprimer", [chosen, ("sur", "oui")])
+    else:
+        browser.post("/comptes/role", [chosen, ("role", "reader")])
+    if how == "back again":
+        browser.post("/comptes/role", [chosen, ("role", "administrator")])
+    assert program(at, key).get(TOKEN).status == 401
+    assert program(at, mine.key).get(TOKEN).status == 200
+    page = browser.get("/cles").text
+    assert page.count("Arrêtée") == 1
+    acts = at.ask("SELECT account, object FROM audit WHERE act = %s AND customer_id = %s",
+                  "API key stopped", mine.number)  # fmt: skip
+    assert acts == [(mine.admin_email, "Partante")]

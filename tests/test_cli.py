@@ -999,6 +999,11 @@ def test_a_dedicated_cabinet(site: Site) -> None:
     assert site.json(*agreeing, "--since", first.isoformat())["since"] == first.isoformat()
     wrong = (first + timedelta(days=1)).isoformat()
     assert "is not the first of a month" in site.refusal(*agreeing, "--since", wrong)
+    assert (
+        site.json("customer", "plan", number, "--plan", "malle")["since"]
+        == (today if today.day == 1 else first).isoformat()
+    )
+    assert ask(site.dsn, rows + " ORDER BY since", number)[-1][1] == "malle"
     assert "--capacity" in site.refusal(
         "customer", "add", "--company", "X", "--email", "x@x.test", "--monthly", "1"
     )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg2
 import pytest
 
 from mail6m.billing.agreements import Agreements
 from mail6m.billing.invoice import Party, Seller
 from mail6m.billing.months import Had, Sent
 from mail6m.billing.quarters import Invoicing
-from mail6m.model import Plan
+from mail6m.model import Act, Plan
 from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.plans import PlanChanges
+from mail6m.storage import contracts, plans
+from mail6m.storage.audit import note
 from mail6m.storage.closings import Closings
 from mail6m.storage.contracts import Contracts
 from mail6m.storage.customers import Customers
@@ -187,6 +192,23 @@ def test_what_was_agreed_on_holds_from_the_first_of_a_month(office: Office) -> N
     assert ("price agreed", f"{DEDICATED}, 20000 (2026-02-01)") in acts
 
 
+def test_back_from_a_dedicated_cabinet(office: Office) -> None:
+    """At the tariff's price from the first of a month; what was agreed on for later is not had."""
+    customer, plans = office.customer(), Plans(office.pool)
+    agreements = Agreements(office.contracts, office.now)
+    with pytest.raises(Refused, match="no dedicated cabinet"):
+        run(lambda: agreements.end(by(customer), Plan.MALLE))
+    office.agree(customer, JANUARY)
+    office.agree(customer, date(2026, 4, 1), 30000)
+    assert run(lambda: agreements.end(by(customer), Plan.MALLE)) == date(2026, 2, 1)
+    assert office.plans(customer) == [(JANUARY, "dedicated"), (date(2026, 2, 1), "malle")]
+    assert run(lambda: plans.of(customer)).plan == "dedicated"
+    office.turn("2026-02-01")
+    assert (office.changes(), office.changes()) == (1, 0)
+    subscription = run(lambda: plans.of(customer))
+    assert (subscription.plan, subscription.capacity) == ("malle", Plan.MALLE.capacity)
+
+
 def test_what_is_on_an_invoice_is_not_agreed_on_anew(office: Office) -> None:
     """Nor what begins in the middle of a month, or before the contract."""
     customer = office.customer()
@@ -245,3 +267,52 @@ def _invoice(office: Office, day: str) -> None:
     run(lambda: sellers.set(by(0), date(2026, 1, 1), seller, date(2026, 1, 1)))
     tariffs = TariffTable(office.pool)
     run(lambda: Invoicing(office.contracts, tariffs, sellers, invoices, office.now).issue())
+
+
+def at_once(office: Office, sql: str, parameters: dict[str, Any], then: Callable[[], Any]) -> Any:
+    """What comes of an act, when another one has been done by then but not been committed."""
+    with closing(psycopg2.connect(office.dsn)) as other, ThreadPoolExecutor(1) as thread:
+        other.cursor().execute(sql, parameters)
+        result = thread.submit(then)
+        waits = (
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+        )
+        while not result.done() and not ask(office.dsn, waits):
+            wait([result], timeout=0.01)
+        other.commit()
+        return result.result(30)
+
+
+def test_an_agreement_and_an_order_at_once(office: Office) -> None:
+    """Whichever comes first, the agreement stands, and no order takes its place on that day."""
+    february = date(2026, 2, 1)
+    early, late = office.customer(), office.customer()
+    order = {"customer": early, "plan": "armoire", "on": february}
+    order |= note(by(early), Act.PLAN_ORDERED)
+    at_once(office, plans._ORDER, order, lambda: office.agree(early, february))
+    agreement = {"customer": late, "since": february, "capacity": DEDICATED, "monthly": 20000}
+    agreement |= {"plan": "dedicated"} | note(by(late), Act.PRICE_AGREED)
+    table = Plans(office.pool)
+    ordered = at_once(
+        office, contracts._AGREE, agreement,
+        lambda: run(lambda: table.order(by(late), Plan.ARMOIRE, february)),
+    )  # fmt: skip
+    assert not ordered
+    for customer in (early, late):
+        assert run(lambda: table.of(customer)).next_plan is None  # noqa: B023
+    office.turn("2026-02-01")
+    office.changes()
+    for customer in (early, late):
+        assert office.plans(customer)[-1] == (february, "dedicated")
+
+
+def test_an_agreement_while_an_order_is_carried_out(office: Office) -> None:
+    """Neither is in the other's way: what was agreed on is had."""
+    customer, table, january = office.customer(), Plans(office.pool), date(2026, 1, 10)
+    assert run(lambda: table.order(by(customer), Plan.MALLE, january))
+    change = {"customer": customer, "plan": "malle", "on": january, "capacity": 1}
+    change |= note(by(customer), Act.PLAN_CHANGED)
+    at_once(office, plans._APPLY, change, lambda: office.agree(customer, january))
+    assert office.plans(customer) == [(january, "dedicated")]
+    assert run(lambda: table.of(customer)).plan == "dedicated"

@@ -17,9 +17,10 @@ from mail6m.delivery.giving_up import GivingUp
 from mail6m.model import HOUSE
 from mail6m.storage.archive import Archive
 from mail6m.storage.audit import Audit, By
-from mail6m.storage.deliveries import CHANNEL, Deliveries, Due
-from mail6m.storage.errors import Refused
+from mail6m.storage.deliveries import CHANNEL, Deliveries, Due, LetGo
+from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.servers import Servers
+from mail6m.web.cabinet import _last
 from tests.harness import LOOPBACK, Server, new_place
 from tests.reactor_thread import run
 from tests.scripted_peer import Peer
@@ -71,7 +72,18 @@ class Table:
 
     def let_go(self, destination: str) -> int:
         """An operator lets it go."""
-        return run(lambda: self.deliveries.let_go(OPERATOR, destination))
+        return run(lambda: self.deliveries.let_go(OPERATOR, destination)).destinations
+
+    def add_domain(self, name: str, *hosts: str) -> None:
+        """A customer's domain, whose mail goes on to these."""
+        known = "INSERT INTO customer VALUES (%s, 'D', 'malle', 1, '\\x00') ON CONFLICT DO NOTHING"
+        self.sql(known, self.customer)
+        add = "INSERT INTO domain (customer_id, name, hosts) VALUES (%s, %s, %s)"
+        self.sql(add, self.customer, name, list(hosts))
+
+    def held(self) -> list[str]:
+        """The destinations that are held."""
+        return [one.destination for one in run(self.deliveries.held)]
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """One statement."""
@@ -87,7 +99,7 @@ class Table:
 @pytest.fixture
 def table(dsn: str) -> Iterator[Table]:
     """An empty queue."""
-    ask(dsn, "TRUNCATE delivery, destination, held_destination, audit, domain CASCADE")
+    ask(dsn, "TRUNCATE delivery, destination, held_destination, held_host, audit, domain CASCADE")
     with new_pool(dsn, size=3) as pool:
         yield Table(dsn, pool)
 
@@ -152,6 +164,107 @@ def test_held_by_the_name_of_a_host(table: Table) -> None:
     assert [one.destination for one in run(table.deliveries.held)] == ["b.test"]
 
 
+def test_held_by_a_host_that_more_domains_go_on_to(table: Table) -> None:
+    """Domains declared, or moved there, while its host is held wait; one may go alone."""
+    table.add_domain("a.test", "mx.a.test")
+    table.hold("mx.a.test")
+    table.add_domain("b.test", "mx.b.test", "mx.a.test:26")
+    table.add_domain("c.test", "mx.c.test")
+    assert table.held() == ["a.test", "b.test"]
+    move = "UPDATE domain SET hosts = %s WHERE name = 'c.test'"
+    assert notified(table, lambda: table.sql(move, ["mx.a.test"])) == [CHANNEL]
+    assert table.held() == ["a.test", "b.test", "c.test"]
+    assert [one.destination for one in run(table.deliveries.held_hosts)] == ["mx.a.test"]
+    assert table.let_go("b.test") == 1
+    table.sql(move, ["mx.c.test"])
+    assert table.let_go("mx.a.test") == 2
+    assert table.held() == []
+    table.add_domain("d.test", "mx.a.test")
+    assert table.held() == []
+    acts = [object_ for [object_] in table.sql("SELECT object FROM audit ORDER BY audit_id")]
+    assert sorted(acts[:2]) == ["a.test", "mx.a.test"]
+
+
+def test_a_long_queue_is_let_go_piece_by_piece(table: Table, monkeypatch: Any) -> None:
+    """Broken off, it stays held; done again, each is younger once, and it is told how many."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 5)
+    table.sql("UPDATE delivery SET queued_at = now() - interval '10 days'")
+    table.hold(HELD)
+    table.sql("UPDATE held_destination SET held_at = now() - interval '9 days'")
+    pieces = broken_after(table, 1)
+    with pytest.raises(Unavailable):
+        run(lambda: pieces.let_go(OPERATOR, HELD))
+    assert days_old(table) == [1, 1, 10, 10, 10]
+    assert (table.held(), table.lease()) == ([HELD], set())
+    assert run(lambda: table.deliveries.let_go(OPERATOR, HELD)) == LetGo(1, 3)
+    assert days_old(table) == [1, 1, 1, 1, 1]
+    assert (table.held(), table.lease()) == ([], {HELD})
+
+
+def test_let_go_again_days_after_it_was_broken_off(table: Table, monkeypatch: Any) -> None:
+    """The days in between were held, too: of what had been seen to, and of what had not."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 4)
+    table.sql("UPDATE delivery SET queued_at = now() - interval '7 days'")
+    table.hold(HELD)
+    table.sql("UPDATE held_destination SET held_at = now() - interval '6 days'")
+    pieces = broken_after(table, 1)
+    with pytest.raises(Unavailable):
+        run(lambda: pieces.let_go(OPERATOR, HELD))
+    back = timedelta(days=3)  # as if the first act had been three days ago
+    table.sql(
+        "UPDATE held_destination SET held_at = held_at - %s, let_go_at = let_go_at - %s", back, back
+    )
+    table.sql(
+        "UPDATE delivery SET queued_at = queued_at - %s, next_attempt_at = next_attempt_at - %s",
+        back,
+        back,
+    )
+    assert days_old(table) == [4, 4, 10, 10]
+    assert table.let_go(HELD) == 1
+    assert days_old(table) == [1, 1, 1, 1]
+
+
+def test_what_was_sent_again_is_shown_when_part_of_it_was_held(table: Table) -> None:
+    """The last delivery to each recipient, though those that were held seem to be younger."""
+    [message] = table.add(HELD)
+    again = [(f"{name}@{domain}", domain) for name in "ab" for domain in (HELD, OTHER)]
+    by_customer = By(table.customer, "marie@example.org", "192.0.2.9")
+    table.hold(HELD)
+    for _ in range(2):
+        run(lambda: table.deliveries.reissue(by_customer, message, again))
+    table.let_go(HELD)
+    shown = _last(run(lambda: table.deliveries.of_message(table.customer, message)))
+    assert [(one.recipient, one.number) for one in shown] == [
+        ("marie0@retenu.test", 0),
+        *((address, 5 + number) for number, (address, _) in enumerate(again)),
+    ]
+
+
+def broken_after(table: Table, pieces: int) -> Deliveries:
+    """The queue on a database that goes away when so many pieces have been done."""
+
+    class Broken:
+        prepare = table.pool.prepare
+        left = pieces
+
+        async def query(self, sql: str, *parameters: Any) -> Any:
+            if sql.strip().startswith("WITH held"):
+                if not self.left:
+                    raise Unavailable
+                self.left -= 1
+            return await table.pool.query(sql, *parameters)
+
+    return Deliveries(Broken())  # type: ignore[arg-type]
+
+
+def days_old(table: Table) -> list[int]:
+    """The ages of what is queued."""
+    rows = table.sql("SELECT extract(epoch FROM now() - queued_at) FROM delivery WHERE state = 0")
+    return sorted(round(float(seconds) / 86_400) for [seconds] in rows)
+
+
 def test_what_nobody_has(table: Table) -> None:
     """`Refused`, and nothing is held."""
     with pytest.raises(Refused, match="nothing waits for"):
@@ -197,6 +310,35 @@ def test_all_of_it_is_given_up(table: Table) -> None:
     )
     assert (act, object_) == ("deliveries cancelled", f"{HELD}: 6")
     assert run(table.servers.bury) == 0, "it has given back what it had in hand"
+
+
+def test_what_comes_while_all_is_given_up(table: Table, monkeypatch: Any) -> None:
+    """It is delivered: nobody has seen it and said that it should not be."""
+    monkeypatch.setattr("mail6m.delivery.giving_up.PORTION", 1)
+    table.add(HELD, 2)
+    late: list[UUID] = []
+
+    async def report(consignment: Any, action: str, items: Any) -> None:
+        if not late:
+            message = new_message(table.customer, destination=HELD, recipients=[f"marie@{HELD}"])
+            late.append(message.id)
+            await Archive(table.pool, table.dsn, 20.0).store([message], 0)
+
+    giving_up = GivingUp(table.deliveries, table.servers, Audit(table.pool), report)
+    assert run(lambda: giving_up.all_to(OPERATOR, HELD)) == 2
+    left = table.sql("SELECT message_id::text FROM delivery WHERE state = 0")
+    assert left == [(str(late[0]),)]
+
+
+def test_a_long_queue_is_tried_piece_by_piece(table: Table, monkeypatch: Any) -> None:
+    """All of it, once, however many pieces that makes."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 5)
+    table.sql("UPDATE delivery SET next_attempt_at = now() + interval '1 hour'")
+    assert run(lambda: table.deliveries.retry(OPERATOR, destination=HELD)) == 5
+    assert table.sql("SELECT count(*) FROM delivery WHERE next_attempt_at <= now()") == [(5,)]
+    noted = table.sql("SELECT object FROM audit ORDER BY audit_id")
+    assert noted == [(f"{HELD}: 2",), (f"{HELD}: 2",), (f"{HELD}: 1",)]
 
 
 def test_what_is_under_way_is_not_given_up(table: Table) -> None:
@@ -260,7 +402,7 @@ def test_no_process_sends_what_is_held(peer: Peer, pair: tuple[Server, Server]) 
     assert peer.wait_for(lambda peer: arrived(peer, OTHER) == 4, PATIENCE)
     assert arrived(peer, HELD) == 1
     assert [one["attempts"] for one in first.queue()] == [0, 0]
-    assert second.command("queue", "release", "--destination", HELD) == {"count": 1}
+    assert second.command("queue", "release", "--destination", HELD)["count"] == 1
     assert peer.wait_for(lambda peer: arrived(peer, HELD) == 3, PATIENCE)
     first.wait_until_relayed(PATIENCE)
 

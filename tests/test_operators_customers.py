@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mail6m.model import Role
 from mail6m.web.operator.customers import ROWS
-from tests.console_client import Browser, Console, House, listening, new_house, new_operator
+from tests.console_client import Browser, Console, House, Page, listening, new_house, new_operator
 from tests.console_samples import ROUTES as ALL
 from tests.console_samples import path_of, sample_of, sent
 
@@ -142,9 +143,61 @@ def test_another_plan(at: Console, browser: Browser) -> None:
         "SELECT by_house FROM audit WHERE customer_id = %s AND act = 'plan ordered'", house.number
     ) == [(True,)]
     assert browser.post(f"{PATH}/{house.number}/meuble", [("plan", "palais")]).status == 400
+
+
+def agree(browser: Browser, house: House, **typed: str) -> Page:
+    """The form of a dedicated cabinet."""
+    form = {"capacity": "50", "monthly": "250,50", "since": ""} | typed
+    return browser.post(f"{PATH}/{house.number}/convenir", list(form.items()))
+
+
+def terms(at: Console, house: House) -> list[tuple[Any, ...]]:
+    """What stands in the contract."""
+    rows = "SELECT plan, capacity, monthly FROM contract_plan WHERE customer_id = %s ORDER BY since"
+    return list(at.ask(rows, house.number))
+
+
+def test_a_dedicated_cabinet_and_back(at: Console, browser: Browser) -> None:
+    """Capacity and price as typed stand in the contract; once it is had, a plan comes after it."""
+    house = new_house(at)
+    assert "meuble dédié" in browser.get(f"{PATH}/{house.number}/convenir").text
+    assert agree(browser, house).location == f"{PATH}/{house.number}"
+    assert terms(at, house)[-1] == ("dedicated", 50 * 10**9, 25050)
     at.ask("UPDATE customer SET plan = 'dedicated' WHERE customer_id = %s", house.number)
-    assert browser.post(f"{PATH}/{house.number}/meuble", [("plan", "malle")]).status == 400
-    assert 'name="plan"' not in browser.get(f"{PATH}/{house.number}").text
+    assert browser.post(f"{PATH}/{house.number}/meuble", [("plan", "malle")]).status == 303
+    assert terms(at, house)[-1] == ("malle", 5 * 10**9, None)
+    acts = at.ask("SELECT act FROM audit WHERE customer_id = %s AND by_house", house.number)
+    assert {act for [act] in acts} >= {"price agreed", "plan ordered"}
+
+
+def test_an_agreement_is_called_off(at: Console, browser: Browser) -> None:
+    """A plan at the tariff takes its place before it has begun."""
+    house = new_house(at)
+    before = terms(at, house)
+    at.ask(
+        "INSERT INTO contract_plan VALUES (%s, now()::date + 40, 'dedicated', 1, 1)", house.number
+    )
+    browser.post(f"{PATH}/{house.number}/meuble", [("plan", "tiroir")])
+    assert terms(at, house) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        *(("capacity", value, 400) for value in ("", "0", "-1", "1,5", "x", "9" * 30, "²")),
+        *(("monthly", value, 400) for value in ("", "0", "-1", "x", "9" * 12)),
+        *(("since", value, 400) for value in ("demain", "2027-02-30")),
+        *(("since", value, 409) for value in ("2020-01-01", "2027-01-02")),
+    ],
+)
+def test_what_cannot_be_agreed_on(
+    at: Console, browser: Browser, house: House, name: str, value: str, status: int
+) -> None:
+    """The form says so, and the contract stays."""
+    before = terms(at, house)
+    page = agree(browser, house, **{name: value})
+    assert (page.status, 'class="error"' in page.text) == (status, True)
+    assert terms(at, house) == before
 
 
 def test_the_end(at: Console, browser: Browser) -> None:
@@ -171,7 +224,7 @@ def test_nobody(browser: Browser, number: str) -> None:
     """The house is no customer of its own."""
     for act in ("", "/resilier"):
         assert browser.get(f"{PATH}/{number}{act}").status == 404
-    for act in ("suspendre", "retablir", "garder", "resilier", "meuble"):
+    for act in ("suspendre", "retablir", "garder", "resilier", "meuble", "convenir"):
         form = [("sur", "oui"), ("plan", "malle"), ("company", "Mail6M")]
         assert browser.post(f"{PATH}/{number}/{act}", form).status == 404
 

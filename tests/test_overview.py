@@ -54,7 +54,7 @@ def empty(at: Console) -> Console:
     """Nothing has been counted yet, and nothing waits."""
     at.ask(
         "TRUNCATE measure, standing, queue_snapshot, queue_destination, server_report, mishap,"
-        " delivery, destination, held_destination, server"
+        " delivery, destination, held_destination, held_host, server"
     )
     return at
 
@@ -346,6 +346,17 @@ def test_hold_and_release_by_buttons(house: House, at: Console, operator: Browse
     assert operator.get("/exploitation/file").text.count("une fois libérée") == 1
     operator.post("/exploitation/file/liberer", [("destination", house.domain)])
     assert at.ask("SELECT FROM held_destination") == []
+
+
+def test_a_host_is_held_by_its_name(house: House, at: Console, operator: Browser) -> None:
+    """The page says so while it is, whatever domains it has, and lets it go."""
+    at.ask("UPDATE domain SET hosts = '{mx.tenu.test:25}' WHERE name = %s", house.domain)
+    operator.post("/exploitation/file/retenir", [("destination", "mx.tenu.test")])
+    operator.post("/exploitation/file/liberer", [("destination", house.domain)])
+    assert "La machine mx.tenu.test est retenue" in operator.get("/exploitation/file").text
+    operator.post("/exploitation/file/liberer", [("destination", "mx.tenu.test")])
+    assert "mx.tenu.test est libérée" in operator.get("/exploitation/file").text
+    assert "mx.tenu.test" not in operator.get("/exploitation/file").text
 
 
 def test_a_customer_sees_that_it_is_held(house: House, at: Console, operator: Browser) -> None:

@@ -31,17 +31,17 @@ class Work:
 def swept(work: Work) -> Swept:
     """All of it."""
     part = cast(Any, work)
-    return run(lambda: Sweep(part, part, part, part, part, part, [part]).all())
+    return run(lambda: Sweep(part, part, part, part, part, part, [part], part).all())
 
 
 STEPS = ["apply", "sweep", "offer", "thin", "erase_all", "destroy", "advance", "issue_due"]
-STEPS += ["make_missing", "send"]
+STEPS += ["make_missing", "forget_expired", "send"]
 
 
 def test_all_is_done_in_order() -> None:
     """And counted."""
     work = Work()
-    assert swept(work) == Swept(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert swept(work) == Swept(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
     assert work.done == STEPS
 
 

@@ -19,12 +19,19 @@ LIMITS = {
     "letters": 3,  # letters that were asked for, by the address that they go to
     "asking": 20,  # questions for a letter, by the address that asks
     "inviting": 30,  # invitations, by customer
-    "signing up": 3,  # letters about signing up, by the address that they go to
+    "signing up": 1,  # letters about signing up, by the address that they go to
+    "tags": 3,  # the same, to all addresses that are one but for what follows a +
     "signups": 10,  # who signs up, by the address that asks
+    "neighbours": 40,  # the same, by the network that the address is in
     "confirming": 10,  # passwords with a letter's link, by the link
 }
 """How many are let pass."""
-_WINDOWS = {"signing up": 86_400.0, "signups": 86_400.0}
+_WINDOWS = {
+    "signing up": 3_600.0,
+    "tags": 3_600.0,
+    "signups": 86_400.0,
+    "neighbours": 86_400.0,
+}
 """Seconds, where it is another window."""
 _FORGIVEN = {"here", "codes"}
 """Counts that a right answer ends; from the others it takes away its own attempt only."""

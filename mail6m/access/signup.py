@@ -3,6 +3,10 @@
 Who has the letter must know the password as well, so that nobody makes an account for somebody
 else's address and waits there for its owner to come. Nothing that was typed stands in the letter to
 an address that has not confirmed it: we would carry it to whomever the asker likes.
+
+An address gets few letters, whoever asks for them, and so anybody can use up those of somebody
+else. That keeps nobody out: what was asked for without a letter is kept like all else, and whoever
+has any letter of the same address confirms that which has the password typed then.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from twisted.python.failure import Failure
 from mail6m.access.brake import Brake, Counted, TooManyFailures
 from mail6m.access.passwords import Passwords
 from mail6m.access.signin import Entered, SignIn, WrongPassword, new_token, token_hash
+from mail6m.dialogue.address import split_tag
 from mail6m.letters import Letter, Letters, Writer
 from mail6m.model import HOUSE, Act
-from mail6m.networks import client_of
+from mail6m.networks import place_of
 from mail6m.seal import Keyring
 from mail6m.storage.accounts import Accounts
 from mail6m.storage.audit import By
@@ -105,7 +110,10 @@ class SignUp:
             raise Closed
         if self._under_way >= _AT_ONCE:
             raise TooManyFailures
-        await self._brake.attempt(Counted("signups", client_of(client)))
+        where = place_of(client)
+        await self._brake.attempt(
+            Counted("signups", where.client), Counted("neighbours", where.network)
+        )
         self._under_way += 1
         asking = ensureDeferred(self._ask(wanted, password, client))
         asking.addErrback(self._lost).addBoth(self._done)
@@ -127,8 +135,7 @@ class SignUp:
         signup = await self.of(token)
         counted = Counted("confirming", token)
         await self._brake.attempt(counted)
-        if not await self._passwords.fits(signup.password_hash, password):
-            raise WrongPassword
+        signup = await self._meant(signup, password)
         await self._brake.succeeded((counted,))
         if signup.confirmed_at is not None:
             return None
@@ -166,22 +173,50 @@ class SignUp:
     # How it is done
 
     async def _ask(self, wanted: Wanted, password: str, client: str) -> None:
-        try:
-            await self._brake.attempt(Counted("signing up", wanted.email.lower()))
-        except TooManyFailures:
-            return
+        may_write = await self._may_write(wanted.email)
         account = await self._accounts.find(wanted.email)
         if account is not None:
-            link = self._console_url() + "/connexion"
-            letter = self._writer.letter("signup_known", wanted.language, link=link)
-            await self._letters.send(HOUSE, account.email, letter)
+            if may_write:
+                link = self._console_url() + "/connexion"
+                letter = self._writer.letter("signup_known", wanted.language, link=link)
+                await self._letters.send(HOUSE, account.email, letter)
             return
         token = new_token()
         hashed = await self._passwords.hash(password)
-        await self._signups.add(wanted, hashed, token_hash(token), client, DAYS * 86_400.0)
+        known_by = token_hash(token) if may_write else None
+        await self._signups.add(wanted, hashed, known_by, client, DAYS * 86_400.0)
+        if not may_write:
+            return
         link = self._console_url() + CONFIRM + token
         letter = self._writer.letter("confirmation", wanted.language, link=link, days=DAYS)
         await self._letters.send(HOUSE, wanted.email, letter)
+
+    async def _may_write(self, email: str) -> bool:
+        """Whether the address gets one letter more, as it is or by its other names."""
+        counted = [Counted("signing up", email.casefold())]
+        mailbox, tag = split_tag(email.casefold())
+        if tag:
+            counted.insert(0, Counted("tags", mailbox))
+        try:
+            await self._brake.attempt(*counted)
+        except TooManyFailures:
+            return False
+        return True
+
+    async def _meant(self, signup: Signup, password: str) -> Signup:
+        """That of an address's sign-ups which has the password. Raises `WrongPassword`.
+
+        It takes the place of the one that the letter is of.
+        """
+        if await self._passwords.fits(signup.password_hash, password):
+            return signup
+        for other in await self._signups.beside(signup):
+            if await self._passwords.fits(other.password_hash, password):
+                try:
+                    return await self._signups.put_in_place(signup, other)
+                except Refused as error:
+                    raise NotGood from error
+        raise WrongPassword
 
     async def _enter(self, signup: Signup, client: str, agent: str) -> Entered:
         if not await self._found(signup, None, client):

@@ -35,6 +35,10 @@ def declare(line: CommandLine) -> None:
     one.add_argument("--capacity", type=positive, required=True, metavar="BYTES")
     one.add_argument("--monthly", type=cents, required=True, metavar="CENTS")
     one.add_argument("--since", type=day, metavar="DATE", help="the first of a month [the next]")
+    one = noun.verb("plan", customer_plan)
+    one.add_argument("number", type=number, metavar="N")
+    one.add_argument("--plan", choices=[plan.value for plan in Plan], required=True)
+    one.add_argument("--since", type=day, metavar="DATE", help="the first of a month [the next]")
     exports.declare(noun)
     one = noun.verb("close", customer_close)
     one.add_argument("number", type=number, metavar="N")
@@ -84,6 +88,14 @@ async def customer_agree(foundation: Foundation, options: argparse.Namespace) ->
     """A customer gets a dedicated cabinet, at a price that has been agreed on."""
     since = await foundation.business.agreements.agree(
         operator(options.number), options.capacity, options.monthly, options.since
+    )
+    return {"customer": options.number, "since": since.isoformat()}
+
+
+async def customer_plan(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
+    """A customer has a plan at the tariff's price, in place of a dedicated cabinet."""
+    since = await foundation.business.agreements.end(
+        operator(options.number), Plan(options.plan), options.since
     )
     return {"customer": options.number, "since": since.isoformat()}
 

@@ -62,17 +62,20 @@ async def queue_cancel(foundation: Foundation, options: argparse.Namespace) -> d
 
 
 async def queue_hold(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
-    """Nothing goes out to a destination until it is released; how many were not held yet."""
+    """Nothing goes out to a destination until it is released; how many were not held yet.
+
+    By the name of a host, that is every domain which goes on to it, now or later.
+    """
     count = await foundation.deliveries.hold(operator(HOUSE), options.destination)
     await foundation.backlog.take()
     return {"count": count}
 
 
 async def queue_release(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
-    """What was held goes out now; how many destinations were."""
-    count = await foundation.deliveries.let_go(operator(HOUSE), options.destination)
+    """What was held goes out now; how many destinations were, and how many deliveries waited."""
+    let_go = await foundation.deliveries.let_go(operator(HOUSE), options.destination)
     await foundation.backlog.take()
-    return {"count": count}
+    return {"count": let_go.destinations, "deliveries": let_go.deliveries}
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:

@@ -31,11 +31,11 @@ class GivingUp:
         self._servers = servers
         self._audit = audit
         self._report = report
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, int] = {}
 
-    def under_way(self, destination: str) -> bool:
-        """Whether this process is giving up what waits for a destination."""
-        return destination in self._under_way
+    def under_way(self, destination: str) -> int | None:
+        """How much this process has given up of what waits for a destination; None: it does not."""
+        return self._under_way.get(destination)
 
     async def one(self, by: By, delivery: tuple[int, UUID, int]) -> None:
         """Give one up. Raises `Refused` if it is not to be had: done, or under way just now."""
@@ -53,19 +53,24 @@ class GivingUp:
         """Give up all that waits for a destination, beside other work."""
         if destination in self._under_way:
             return
-        self._under_way.add(destination)
+        self._under_way[destination] = 0
         ensureDeferred(self.all_to(by, destination)).addErrback(
             lambda failure: self.log.failure("not all that was cancelled is given up", failure)
-        ).addBoth(lambda _: self._under_way.discard(destination))
+        ).addBoth(lambda _: self._under_way.pop(destination))
 
     async def all_to(self, by: By, destination: str) -> int:
-        """Give up all that waits for a destination and is not under way just now; how much."""
+        """Give up all that waits for a destination and is not under way just now; how much.
+
+        What comes meanwhile is delivered. Broken off, the rest waits; it may be done again.
+        """
         count = 0
         server = await self._servers.enlist(f"cancel {uuid4()}")
         try:
             while found := await self._deliveries.lease_some(server, destination, PORTION):
                 await cancel(found, self._deliveries, self._report)
                 count += len(found)
+                if destination in self._under_way:
+                    self._under_way[destination] = count
                 if not await self._servers.renew(server):
                     raise Refused("the database was away: what is left waits")
         finally:

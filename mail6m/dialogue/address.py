@@ -82,6 +82,15 @@ def canonical_domain(domain: str) -> str:
     return domain.lower().removesuffix(".")
 
 
+def split_tag(address: str) -> tuple[str, str]:
+    """An address without what follows a + in its local part, and that (RFC 5233); many hosts take
+    both to the same mailbox, and some do not.
+    """
+    local, _, domain = address.rpartition("@")
+    name, _, tag = local.partition("+")
+    return (f"{name}@{domain}", tag) if name else (address, "")
+
+
 def domain_of(address: str) -> str:
     """What follows the last ``@``; empty for a lone local part."""
     return address.rpartition("@")[2] if "@" in address else ""

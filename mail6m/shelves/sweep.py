@@ -11,6 +11,7 @@ from mail6m.shelves.closing import Ending
 from mail6m.shelves.discs import DiscLife
 from mail6m.shelves.overflow import Overflow
 from mail6m.shelves.plans import PlanChanges
+from mail6m.storage.signups import Signups
 
 
 class Swept(NamedTuple):
@@ -29,6 +30,8 @@ class Swept(NamedTuple):
     invoices_issued: int
     documents_made: int
     """PDFs of invoices."""
+    signups_forgotten: int
+    """Which nobody has confirmed in time."""
     letters_sent: int
 
 
@@ -51,6 +54,7 @@ class Sweep:
         invoicing: Invoicing,
         documents: Documents,
         correspondences: Sequence[Correspondence],
+        signups: Signups,
     ) -> None:
         self._plans = plans
         self._overflow = overflow
@@ -59,6 +63,7 @@ class Sweep:
         self._invoicing = invoicing
         self._documents = documents
         self._correspondences = correspondences
+        self._signups = signups
 
     async def all(self) -> Swept:
         """Do all that is due; what fails does not keep the rest from being done.
@@ -77,6 +82,7 @@ class Sweep:
             self._ending.advance,
             self._invoicing.issue_due,
             self._documents.make_missing,
+            self._signups.forget_expired,
             self._send_letters,
         ):
             try:

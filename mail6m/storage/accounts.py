@@ -33,17 +33,37 @@ _CHIEFS = """
     )"""
 _OTHER_LEFT = "(SELECT count(*) FROM chiefs WHERE account_id <> %(account)s) > 0"
 
-_SET_ROLE = audited(f"""{_CHIEFS}
+# The keys of the API that an account has made end with its right to make any, for good.
+_STOP_KEYS = (
+    """
+    UPDATE api_token SET account_id = NULL
+    WHERE customer_id = %(customer)s AND account_id = %(account)s AND %(role)s <> %(chief)s
+      AND EXISTS (SELECT FROM done)
+    RETURNING name""",
+    f"""
+    INSERT INTO audit (customer_id, account, client_address, act, object, by_house)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, '{Act.API_KEY_STOPPED}', name,
+           %(by_house)s
+    FROM also_0""",
+)
+
+_SET_ROLE = audited(
+    f"""{_CHIEFS}
     UPDATE account SET role = %(role)s
     WHERE customer_id = %(customer)s AND account_id = %(account)s
       AND ({_OTHER_LEFT} OR %(role)s = %(chief)s)
-    RETURNING email""")
+    RETURNING email""",
+    *_STOP_KEYS,
+)
 
-_REMOVE = audited(f"""{_CHIEFS}
+_REMOVE = audited(
+    f"""{_CHIEFS}
     DELETE FROM account
     WHERE customer_id = %(customer)s AND account_id = %(account)s
       AND {_OTHER_LEFT}
-    RETURNING email""")
+    RETURNING email""",
+    *_STOP_KEYS,
+)
 
 # A new password ends what the old one opened, and every letter that lets somebody choose another.
 _SET_PASSWORD = audited(
@@ -217,15 +237,16 @@ class Accounts:
     async def set_role(self, by: By, account: int, role: Role) -> bool:
         """Change a role; False if it was the last administrator's, or there is no such account.
 
-        Of the house, that is the last operator's.
+        Of the house, that is the last operator's. Keys of the API that an administrator has made
+        open nothing when it is one no more.
         """
         parameters = _chiefly(by, account) | {"role": role.value}
         act = note(by, Act.ROLE_CHANGED, f"{await self._email(by, account)} ({role.value})")
         return bool(await self._pool.query(_SET_ROLE, parameters | act))
 
     async def remove(self, by: By, account: int) -> bool:
-        """Remove an account with its sessions; False as for `set_role`."""
-        parameters = _chiefly(by, account)
+        """Remove an account with its sessions and its keys' effect; False as for `set_role`."""
+        parameters = _chiefly(by, account) | {"role": ""}
         act = note(by, Act.ACCOUNT_REMOVED, await self._email(by, account))
         return bool(await self._pool.query(_REMOVE, parameters | act))
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 from mail6m.billing.invoice import Party
 from mail6m.billing.months import Contract, Had, Sent
-from mail6m.model import Act
+from mail6m.model import Act, Plan
 from mail6m.storage.audit import By, audited, note
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool
@@ -48,12 +49,19 @@ ORDER BY customer_id"""
 
 _BUYER = "SELECT coalesce(buyer, buyer_of(customer_id)) FROM contract WHERE customer_id = %s"
 
-_AGREE = audited(
+# One change of what a customer has comes after the other, invoices being among them, and sees what
+# that has done: a statement before, since what is looked at is what was there when it began.
+LOCKED = "SELECT 1 FROM contract WHERE customer_id = %(customer)s FOR UPDATE;"
+"""Goes before a statement that changes the plan of ``customer``."""
+
+_AGREE = LOCKED + audited(
     """
     INSERT INTO contract_plan (customer_id, since, plan, capacity, monthly)
-    SELECT customer_id, %(since)s, 'dedicated', %(capacity)s, %(monthly)s FROM contract c
+    SELECT customer_id, %(since)s, %(plan)s, %(capacity)s, %(monthly)s FROM contract c
     WHERE customer_id = %(customer)s AND started_on <= %(since)s
       AND (ended_on IS NULL OR ended_on >= %(since)s)
+      AND (%(plan)s = 'dedicated' OR EXISTS (
+          SELECT FROM customer k WHERE k.customer_id = c.customer_id AND k.plan = 'dedicated'))
       AND NOT EXISTS (
           SELECT FROM invoice_line l JOIN invoice i USING (customer_id, number)
           WHERE l.customer_id = c.customer_id AND l.kind = 'month' AND i.kind = 'invoice'
@@ -64,13 +72,25 @@ _AGREE = audited(
     """
     UPDATE preferences p SET next_plan = NULL, next_plan_on = NULL FROM done
     WHERE p.customer_id = done.customer_id AND next_plan_on >= %(since)s""",
+    """
+    DELETE FROM contract_plan p USING done
+    WHERE p.customer_id = done.customer_id AND p.since > %(since)s
+      AND p.plan = 'dedicated' AND %(plan)s <> 'dedicated'""",
 )
 
+_CALL_OFF = LOCKED + audited("""
+    DELETE FROM contract_plan p USING customer c
+    WHERE p.customer_id = %(customer)s AND c.customer_id = p.customer_id AND c.plan <> 'dedicated'
+      AND p.plan = 'dedicated' AND p.since > %(today)s
+    RETURNING p.customer_id""")
+
+# What is ordered takes effect with its order; this is what operators write down: a dedicated
+# cabinet, and the plan that comes after one.
 _APPLY = """
 UPDATE customer c SET plan = p.plan, capacity = p.capacity
 FROM (SELECT DISTINCT ON (customer_id) customer_id, plan, capacity FROM contract_plan
       WHERE since <= %s ORDER BY customer_id, since DESC) AS p
-WHERE p.customer_id = c.customer_id AND p.plan = 'dedicated'
+WHERE p.customer_id = c.customer_id AND 'dedicated' IN (p.plan, c.plan)
   AND (c.plan, c.capacity) <> (p.plan, p.capacity)
 RETURNING c.customer_id"""
 
@@ -108,15 +128,29 @@ class Contracts:
 
         False if the contract is not there then, or if a month from there on is on an invoice.
         """
-        parameters = {
-            "customer": by.customer,
-            "since": since,
-            "capacity": capacity,
-            "monthly": monthly,
-        }
+        parameters = {"plan": "dedicated", "capacity": capacity, "monthly": monthly}
         act = note(by, Act.PRICE_AGREED, f"{capacity}, {monthly} ({since})")
-        return bool(await self._pool.query(_AGREE, parameters | act))
+        return await self._have(by, since, parameters | act)
+
+    async def return_to(self, by: By, since: date, plan: Plan) -> bool:
+        """A plan at the tariff's price after a dedicated cabinet, whatever was agreed on for later.
+
+        False as for `agree`, or if none is had.
+        """
+        parameters = {"plan": plan.value, "capacity": plan.capacity, "monthly": None}
+        act = note(by, Act.PLAN_ORDERED, f"{plan.value} ({since})")
+        return await self._have(by, since, parameters | act)
+
+    async def call_off(self, by: By, today: date) -> bool:
+        """What was agreed on and has not begun is not to be; False if there is nothing."""
+        parameters = {"customer": by.customer, "today": today}
+        act = note(by, Act.PLAN_ORDER_WITHDRAWN, "dedicated")
+        return bool(await self._pool.query(_CALL_OFF, parameters | act))
+
+    async def _have(self, by: By, since: date, what: dict[str, Any]) -> bool:
+        when = {"customer": by.customer, "since": since}
+        return bool(await self._pool.query(_AGREE, what | when))
 
     async def apply(self, today: date) -> Sequence[int]:
-        """Have customers get what was agreed on by a day; who got something."""
+        """Have customers get what was agreed on by a day, or comes after that; who got any."""
         return [customer for (customer,) in await self._pool.query(_APPLY, (today,))]

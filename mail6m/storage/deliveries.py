@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from mail6m.model import (
@@ -26,6 +26,8 @@ from mail6m.storage.errors import Refused
 from mail6m.storage.judgements import decode
 from mail6m.storage.pool import Pool, Prepared, Row, text
 
+AT_ONCE = 5_000
+"""Deliveries that one statement changes, of those that an operator lets go, or has tried now."""
 CHANNEL = "mail6m_queue"
 """NOTIFY goes here when deliveries have become due at an operator's wish."""
 
@@ -169,32 +171,82 @@ _UP = "DELETE FROM destination WHERE destination = %s"
 
 _HELD = "SELECT destination, held_at, held_by FROM held_destination ORDER BY destination"
 
-_IS_NAMED = """
-    SELECT name AS destination FROM domain WHERE name = %(destination)s OR EXISTS (
-        SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
-           OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)
+_HELD_HOSTS = "SELECT host, held_at, held_by FROM held_host ORDER BY host"
+
+_OF_HOST = "SELECT name FROM domain WHERE %(destination)s = ANY (host_names(hosts))"
+
+_IS_NAMED = f"""
+    SELECT name AS destination FROM domain WHERE name = %(destination)s
+    UNION {_OF_HOST}
     UNION SELECT destination FROM delivery WHERE state = 0 AND destination = %(destination)s
     UNION SELECT destination FROM held_destination WHERE destination = %(destination)s"""
 
+# Who declares a domain of that host just now is waited for: either it is found here, or it finds
+# the host held (`hold_by_host`).
 _HOLD = f"""
-WITH named AS ({_IS_NAMED}), held AS (
-    INSERT INTO held_destination (destination, held_by)
-    SELECT destination, %(by_account)s FROM named
+SELECT pg_advisory_xact_lock(x'686f6c64'::bigint);
+WITH named AS ({_IS_NAMED}), of_host AS ({_OF_HOST}), host AS (
+    INSERT INTO held_host (host, held_by)
+    SELECT %(destination)s, %(by_account)s WHERE EXISTS (SELECT 1 FROM of_host)
+    ON CONFLICT DO NOTHING RETURNING host
+), held AS (
+    INSERT INTO held_destination (destination, held_by, host)
+    SELECT destination, %(by_account)s,
+           CASE WHEN destination IN (SELECT name FROM of_host) THEN %(destination)s END
+    FROM named
     ON CONFLICT DO NOTHING RETURNING destination
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
-    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, destination FROM held
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, name
+    FROM (SELECT destination FROM held UNION SELECT host FROM host) AS one (name)
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
 SELECT (SELECT count(*) FROM named), (SELECT count(*) FROM held), (SELECT count(*) FROM told)"""
 
-# The time that a delivery was held does not count: neither as its age, nor for its retries.
-_LET_GO = f"""
-WITH let_go AS (
-    DELETE FROM held_destination WHERE destination IN ({_IS_NAMED}) RETURNING destination, held_at
+# What is let go is let go piece by piece, held until all of it is younger. Of an act that did not
+# come to its end, what it has done is known: the next one goes on from there.
+_LETTING_GO = f"""
+WITH host AS (
+    DELETE FROM held_host WHERE host = %(destination)s RETURNING host
+), noted AS (
+    INSERT INTO audit (customer_id, account, client_address, act, object)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, host FROM host
+    WHERE NOT EXISTS (SELECT 1 FROM held_destination WHERE destination = %(destination)s)
+)
+UPDATE held_destination SET let_go_at = coalesce(let_go_at, now())
+WHERE destination = %(destination)s OR host = %(destination)s OR destination IN ({_OF_HOST})
+RETURNING destination"""
+
+# The time that a delivery was held does not count: neither as its age, nor for its retries. Those
+# that have been seen to are known by their time, which is that of the act.
+_MAKE_YOUNGER = f"""
+WITH held AS MATERIALIZED (
+    SELECT destination, held_at, let_go_at FROM held_destination
+    WHERE destination = %(destination)s AND let_go_at IS NOT NULL FOR UPDATE
 ), due AS (
-    UPDATE delivery q SET next_attempt_at = now(),
-                          queued_at = q.queued_at + (now() - greatest(q.queued_at, h.held_at))
-    FROM let_go h WHERE q.destination = h.destination AND q.state = 0 AND {_FREE} RETURNING 1
+    SELECT q.customer_id, q.message_id, q.number, h.held_at, h.let_go_at
+    FROM held h JOIN delivery q USING (destination)
+    WHERE q.state = 0 AND q.queued_at < h.let_go_at AND q.next_attempt_at <> h.let_go_at AND {_FREE}
+    LIMIT %(limit)s FOR UPDATE OF q
+), younger AS (
+    UPDATE delivery q SET
+        next_attempt_at = due.let_go_at,
+        queued_at = q.queued_at + (due.let_go_at - greatest(q.queued_at, due.held_at))
+    FROM due WHERE q.customer_id = due.customer_id AND q.message_id = due.message_id
+      AND q.number = due.number
+    RETURNING 1
+)
+SELECT count(*) FROM younger"""
+
+# Of an act that was begun long ago, and not ended, the time since then has been held, too.
+_LET_GO = f"""
+WITH again AS (
+    UPDATE held_destination SET held_at = let_go_at, let_go_at = now()
+    WHERE destination = %(destination)s AND let_go_at < now() - interval '1 hour'
+    RETURNING destination
+), let_go AS (
+    DELETE FROM held_destination
+    WHERE destination = %(destination)s AND let_go_at >= now() - interval '1 hour'
+    RETURNING destination
 ), probed AS (
     UPDATE destination SET next_probe_at = now()
     WHERE destination IN (SELECT destination FROM let_go)
@@ -202,13 +254,14 @@ WITH let_go AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, destination FROM let_go
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
-SELECT (SELECT count(*) FROM let_go), (SELECT count(*) FROM due), (SELECT count(*) FROM told)"""
+SELECT (SELECT count(*) FROM let_go), (SELECT count(*) FROM again), (SELECT count(*) FROM told)"""
 
 _LEASE_SOME = f"""
 WITH due AS (
     SELECT q.customer_id, q.message_id, q.number FROM delivery q
     WHERE q.destination = %(destination)s AND q.state = 0 AND {_FREE}
-    ORDER BY q.next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+      AND q.queued_at <= (SELECT started_at FROM server WHERE server_id = %(server)s)
+    ORDER BY q.next_attempt_at LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED
 ), leased AS ({_LEASED_ROWS}"""
 
 _LIST = """
@@ -267,10 +320,16 @@ _CHOSEN = """
     AND (%(of)s::integer IS NULL
          OR (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s))"""
 
+# So many at a time: what has been seen to is known by its time.
 _RETRY = f"""
-WITH retried AS (
-    UPDATE delivery q SET next_attempt_at = now() WHERE {_CHOSEN} AND {_FREE}
-    RETURNING destination
+WITH due AS (
+    SELECT q.customer_id, q.message_id, q.number FROM delivery q
+    WHERE {_CHOSEN} AND {_FREE} AND q.next_attempt_at <> %(at)s LIMIT %(limit)s FOR UPDATE OF q
+), retried AS (
+    UPDATE delivery q SET next_attempt_at = %(at)s FROM due
+    WHERE q.customer_id = due.customer_id AND q.message_id = due.message_id
+      AND q.number = due.number
+    RETURNING q.destination
 ), probed AS (
     UPDATE destination SET next_probe_at = now()
     WHERE destination IN (SELECT destination FROM retried)
@@ -395,11 +454,19 @@ class Down(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A destination whose mail waits until an operator lets it go."""
+    """A destination whose mail waits until an operator lets it go, or a host."""
 
     destination: str
     held_at: datetime
     held_by: str
+
+
+class LetGo(NamedTuple):
+    """What is held no longer."""
+
+    destinations: int
+    deliveries: int
+    """That waited for them."""
 
 
 class Waiting(NamedTuple):
@@ -471,7 +538,10 @@ class Deliveries:
         return found[0] if found else None
 
     async def lease_some(self, server: int, destination: str, limit: int) -> list[Due]:
-        """Take deliveries to a destination in hand, due or not, held or not: to give them up."""
+        """Take deliveries to a destination in hand, due or not, held or not: to give them up.
+
+        Those that have come since the server enlisted are none of them.
+        """
         parameters = {"server": server, "destination": destination, "limit": limit}
         return await self._leased(_LEASE_SOME, parameters)
 
@@ -529,12 +599,18 @@ class Deliveries:
         rows = await self._pool.query(_HELD)
         return [Held(name, at.astimezone(UTC), account) for name, at, account in rows]
 
+    async def held_hosts(self) -> list[Held]:
+        """The hosts that operators hold, whatever domains go on to them."""
+        rows = await self._pool.query(_HELD_HOSTS)
+        return [Held(name, at.astimezone(UTC), account) for name, at, account in rows]
+
     async def hold(self, by: By, destination: str) -> int:
         """Have what waits for a destination, and what comes, wait until `let_go`; how many
         destinations are held now that were not.
 
-        It is one as it stands in the queue, or the name of a host, which may have several domains.
-        What is under way just now is finished. Raises `Refused` if there is no such destination.
+        It is one as it stands in the queue, or the name of a host: then all domains that go on to
+        it are held, and those that will. What is under way just now is finished. Raises `Refused`
+        if there is no such destination.
         """
         parameters = {"destination": _name(destination)} | note(by, Act.DESTINATION_HELD)
         [(named, held, _)] = await self._pool.query(_HOLD, parameters)
@@ -542,13 +618,28 @@ class Deliveries:
             raise Refused(f"nothing waits for {destination}, and no domain has it")
         return int(held)
 
-    async def let_go(self, by: By, destination: str) -> int:
-        """Have what was held go out now; how many destinations are held no longer.
+    async def let_go(self, by: By, destination: str) -> LetGo:
+        """Have what was held go out now.
 
-        What was held is younger by the time that it was, so that nothing is given up for it.
+        What was held is younger by the time that it was, so that nothing is given up for it. That
+        is done `AT_ONCE` deliveries at a time; if the database goes away meanwhile, the
+        destination stays held, and it can be let go again.
         """
-        parameters = {"destination": _name(destination)} | note(by, Act.DESTINATION_LET_GO)
-        return int((await self._pool.query(_LET_GO, parameters))[0][0])
+        act = note(by, Act.DESTINATION_LET_GO)
+        named = await self._pool.query(_LETTING_GO, {"destination": _name(destination)} | act)
+        deliveries = 0
+        for (name,) in named:
+            deliveries += await self._let_go({"destination": name} | act)
+        return LetGo(len(named), deliveries)
+
+    async def _let_go(self, parameters: dict[str, Any]) -> int:
+        count, again = 0, True
+        while again:
+            limited = {**parameters, "limit": AT_ONCE}
+            while some := int((await self._pool.query(_MAKE_YOUNGER, limited))[0][0]):
+                count += some
+            again = bool((await self._pool.query(_LET_GO, parameters))[0][1])
+        return count
 
     async def queued(
         self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000
@@ -601,7 +692,8 @@ class Deliveries:
     ) -> int:
         """Make deliveries due now, and return how many; the audit has that, or the one.
 
-        And the destination, if it is one's.
+        And the destination, if it is one's. It is done `AT_ONCE` deliveries at a time: broken off,
+        the others wait for their turn.
         """
         of, message, number = delivery if delivery is not None else (None, None, None)
         parameters = {
@@ -613,7 +705,13 @@ class Deliveries:
         }
         act = note(by, Act.DELIVERIES_RETRIED)
         act["object"] = "-".join(map(str, delivery)) if delivery is not None else None
-        return int((await self._pool.query(_RETRY, parameters | act))[0][0])
+        [(at,)] = await self._pool.query("SELECT now()")
+        parameters |= act | {"at": at, "limit": AT_ONCE}
+        count, some = 0, AT_ONCE
+        while some == AT_ONCE:
+            some = int((await self._pool.query(_RETRY, parameters))[0][0])
+            count += some
+        return count
 
     async def reissue(self, by: By, message: UUID, recipients: Sequence[tuple[str, str]]) -> int:
         """Queue a message again for (recipient, destination) pairs. Raises `Refused`."""

@@ -8,6 +8,7 @@ from datetime import date
 
 from mail6m.model import Act, Plan
 from mail6m.storage.audit import By, audited, note
+from mail6m.storage.contracts import LOCKED
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row
 
@@ -18,10 +19,15 @@ _GET = """
 SELECT c.plan, c.capacity, p.next_plan, p.next_plan_on
 FROM customer c JOIN preferences p USING (customer_id) WHERE customer_id = %s"""
 
-_ORDER = audited("""
+# What has been agreed on for that day is not to be had otherwise by an order.
+_ORDER = LOCKED + audited("""
     UPDATE preferences p SET next_plan = %(plan)s, next_plan_on = %(on)s FROM customer c
     WHERE p.customer_id = %(customer)s AND c.customer_id = p.customer_id
       AND c.plan NOT IN ('dedicated', %(plan)s) AND p.next_plan IS DISTINCT FROM %(plan)s
+      AND 'dedicated' IS DISTINCT FROM (
+          SELECT h.plan FROM contract_plan h
+          WHERE h.customer_id = p.customer_id AND h.since <= %(on)s
+          ORDER BY h.since DESC LIMIT 1)
     RETURNING p.customer_id""")
 
 _KEEP = audited("""
@@ -37,7 +43,7 @@ WHERE p.next_plan_on <= %s AND c.plan <> 'dedicated' ORDER BY customer_id"""
 
 # Several processes may do it at once: the order is taken by one of them. What is due from that day
 # on changes with it.
-_APPLY = audited(
+_APPLY = LOCKED + audited(
     """
     UPDATE preferences SET next_plan = NULL, next_plan_on = NULL
     WHERE customer_id = %(customer)s AND next_plan = %(plan)s AND next_plan_on = %(on)s
@@ -95,7 +101,10 @@ class Plans:
         return _subscription(rows[0])
 
     async def order(self, by: By, plan: Plan, on: date) -> bool:
-        """Have another plan from a day on; False if it is had or ordered, or is not to be had."""
+        """Have another plan from a day on; False if it is had or ordered, or is not to be had.
+
+        Nor is it where a dedicated cabinet has been agreed on.
+        """
         parameters = {"customer": by.customer, "plan": plan.value, "on": on}
         act = note(by, Act.PLAN_ORDERED, f"{plan.value} ({on})")
         return bool(await self._pool.query(_ORDER, parameters | act))

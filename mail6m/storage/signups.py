@@ -13,17 +13,45 @@ from mail6m.storage.customers import FOUNDING
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row, text, utc
 
+BESIDE = 8
+"""Sign-ups of one address that are kept though no letter went for them: the newest."""
+
 _COLUMNS = """
     signup_id, email, company, last_name, first_name, plan, language, password_hash,
     client_address, asked_at, confirmed_at"""
 
 _ADD = """
-WITH swept AS (DELETE FROM signup WHERE expires_at < now() AND confirmed_at IS NULL)
+WITH crowded AS (
+    DELETE FROM signup WHERE token_hash IS NULL AND signup_id IN (
+        SELECT signup_id FROM signup
+        WHERE lower(email) = lower(%(email)s) AND token_hash IS NULL
+        ORDER BY signup_id DESC OFFSET %(beside)s)
+)
 INSERT INTO signup (token_hash, email, company, last_name, first_name, plan, language,
                     password_hash, client_address, expires_at)
 VALUES (%(token)s, %(email)s, %(company)s, %(last_name)s, %(first_name)s, %(plan)s, %(language)s,
         %(password_hash)s, %(client)s, now() + %(seconds)s * interval '1 second')
 RETURNING signup_id"""
+
+_SWEEP = """
+WITH swept AS (
+    DELETE FROM signup WHERE expires_at < now() AND confirmed_at IS NULL RETURNING 1
+) SELECT count(*) FROM swept"""
+
+_BESIDE = f"""
+SELECT {_COLUMNS} FROM signup
+WHERE lower(email) = lower(%s) AND signup_id <> %s AND expires_at > now() AND confirmed_at IS NULL
+ORDER BY signup_id DESC LIMIT %s"""
+
+# What was asked for takes the place of what a letter was sent for: the letter is good for it.
+_PUT_IN_PLACE = f"""
+UPDATE signup s SET
+    company = o.company, last_name = o.last_name, first_name = o.first_name, plan = o.plan,
+    language = o.language, password_hash = o.password_hash, client_address = o.client_address,
+    asked_at = o.asked_at
+FROM signup o
+WHERE s.signup_id = %s AND o.signup_id = %s AND s.confirmed_at IS NULL
+RETURNING {", ".join(f"s.{name.strip()}" for name in _COLUMNS.split(","))}"""
 
 _BY_TOKEN = f"""
 SELECT {_COLUMNS} FROM signup
@@ -101,9 +129,17 @@ class Signups:
         self._pool = pool
 
     async def add(
-        self, wanted: Wanted, password_hash: str, token_hash: bytes, client: str, seconds: float
+        self,
+        wanted: Wanted,
+        password_hash: str,
+        token_hash: bytes | None,
+        client: str,
+        seconds: float,
     ) -> None:
-        """Keep what somebody wants, for so many seconds; what has run out is forgotten."""
+        """Keep what somebody wants, for so many seconds.
+
+        Without a token no letter goes for it; of those an address has `BESIDE` at most.
+        """
         parameters = {
             "token": token_hash,
             "email": text(wanted.email),
@@ -115,8 +151,31 @@ class Signups:
             "password_hash": password_hash,
             "client": text(client),
             "seconds": seconds,
+            "beside": BESIDE - 1,
         }
         await self._pool.query(_ADD, parameters)
+
+    async def forget_expired(self) -> int:
+        """Forget what nobody has confirmed in time; how many."""
+        return int((await self._pool.query(_SWEEP))[0][0])
+
+    async def beside(self, signup: Signup) -> list[Signup]:
+        """What else has been asked for with the same address, and not confirmed; the newest first.
+
+        They are few, since each may cost a look at its password.
+        """
+        given = (text(signup.wanted.email), signup.signup, 2 * BESIDE)
+        return [_signup(row) for row in await self._pool.query(_BESIDE, given)]
+
+    async def put_in_place(self, signup: Signup, other: Signup) -> Signup:
+        """Have a letter confirm what was asked for besides: ``signup``, as ``other`` is.
+
+        Raises `Refused` if either is gone.
+        """
+        rows = await self._pool.query(_PUT_IN_PLACE, (signup.signup, other.signup))
+        if not rows:
+            raise Refused(f"{signup.wanted.email} has confirmed meanwhile")
+        return _signup(rows[0])
 
     async def by_token(self, token_hash: bytes) -> Signup | None:
         """The one that a letter's link is of; None if it is none's, or has run out."""
@@ -140,6 +199,7 @@ class Signups:
         """Make a customer of it, with its first account; False if that has been done.
 
         ``key`` is the customer's, wrapped. An operator makes one only of what has been confirmed.
+        The audit of the house has the customer's number, since it outlives the customer.
         Raises `Refused` if the address has got an account meanwhile.
         """
         parameters = {
@@ -150,14 +210,17 @@ class Signups:
             "waited": by.customer == HOUSE,
         }
         try:
-            done = await self._pool.query(_FOUND, parameters | note(by, act, _named(signup)))
+            done = await self._pool.query(_FOUND, parameters | note(by, act, customer))
         except psycopg2.errors.UniqueViolation as error:
             raise Refused(f"{signup.wanted.email} already has an account") from error
         return bool(done)
 
     async def refuse(self, by: By, signup: Signup, reason: str) -> bool:
-        """Forget one that waits; False if somebody has decided already."""
-        act = note(by, Act.SIGNUP_REFUSED, f"{_named(signup)}: {reason}")
+        """Forget one that waits; False if somebody has decided already.
+
+        The audit has its number and the reason: who it was, nobody is to know for good.
+        """
+        act = note(by, Act.SIGNUP_REFUSED, f"{signup.signup}: {reason}")
         return bool(await self._pool.query(_REFUSE, {"signup": signup.signup} | act))
 
     async def forget(self, signup: int) -> None:
@@ -167,10 +230,6 @@ class Signups:
     async def operators(self) -> list[str]:
         """The addresses of those who may decide."""
         return [email for (email,) in await self._pool.query(_OPERATORS, (HOUSE,))]
-
-
-def _named(signup: Signup) -> str:
-    return f"{signup.wanted.company} <{signup.wanted.email}>"
 
 
 def _signup(row: Row) -> Signup:

@@ -14,34 +14,47 @@ from mail6m.storage.pool import Pool, Prepared, Row, text, utc
 MOST = 50
 """Keys of one customer."""
 
-_COLUMNS = "token_id, name, scopes, created_at, created_by, expires_at, last_used_at"
+# Who has made a key answers for it: it opens as long as they might make it today.
+_ANSWERED_FOR = """EXISTS (
+    SELECT FROM account a WHERE a.customer_id = t.customer_id AND a.account_id = t.account_id
+      AND a.role = 'administrator')"""
+
+_COLUMNS = f"""
+    token_id, name, scopes, created_at, created_by, expires_at, last_used_at, NOT {_ANSWERED_FOR}"""
 
 # A look also notes that the key is in use, once a minute. A contract that has ended has no keys,
 # nor has a customer whose own key has been destroyed.
 _LOOK = Prepared(
     "look_for_token",
-    """
+    f"""
 WITH used AS (
-    UPDATE api_token SET last_used_at = date_trunc('minute', now())
+    UPDATE api_token t SET last_used_at = date_trunc('minute', now())
     WHERE token_hash = %s::bytea AND (expires_at IS NULL OR expires_at > now())
       AND (last_used_at IS NULL OR last_used_at < date_trunc('minute', now()))
+      AND {_ANSWERED_FOR}
 )
 SELECT t.customer_id, t.token_id, t.name, t.scopes, t.created_at, t.expires_at,
        k.suspended_at IS NOT NULL
 FROM api_token t LEFT JOIN contract k USING (customer_id)
 WHERE t.token_hash = %s::bytea AND (t.expires_at IS NULL OR t.expires_at > now())
+  AND {_ANSWERED_FOR}
   AND (k.ended_on IS NULL OR k.ended_on >= (now() AT TIME ZONE 'Europe/Paris')::date)
   AND NOT EXISTS (SELECT FROM closing e
                   WHERE e.customer_id = t.customer_id AND e.key_destroyed_at IS NOT NULL)""",
 )
 
-_ALL = f"SELECT {_COLUMNS} FROM api_token WHERE customer_id = %s ORDER BY token_id DESC"
-_GET = f"SELECT {_COLUMNS} FROM api_token WHERE customer_id = %s AND token_id = %s"
+_ALL = f"SELECT {_COLUMNS} FROM api_token t WHERE customer_id = %s ORDER BY token_id DESC"
+_GET = f"SELECT {_COLUMNS} FROM api_token t WHERE customer_id = %s AND token_id = %s"
 
 _ADD = audited("""
-    INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by, expires_at)
-    SELECT %(customer)s, %(hash)s, %(name)s, %(scopes)s::text[], %(by_account)s, %(expires)s
-    WHERE (SELECT count(*) FROM api_token WHERE customer_id = %(customer)s) < %(most)s
+    INSERT INTO api_token
+        (customer_id, token_hash, name, scopes, created_by, expires_at, account_id)
+    SELECT %(customer)s, %(hash)s, %(name)s, %(scopes)s::text[], %(by_account)s, %(expires)s,
+           account_id
+    FROM account
+    WHERE customer_id = %(customer)s AND lower(email) = lower(%(by_account)s)
+      AND role = 'administrator'
+      AND (SELECT count(*) FROM api_token WHERE customer_id = %(customer)s) < %(most)s
     RETURNING token_id""")
 
 _REVOKE = audited("""
@@ -62,6 +75,8 @@ class Token:
     expires_at: datetime | None
     last_used_at: datetime | None
     """To the minute."""
+    stopped: bool
+    """It opens nothing: whoever made it is an administrator no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,10 @@ class Tokens:
         pool.prepare(_LOOK)
 
     async def look(self, token_hash: bytes) -> Bearer | None:
-        """Whose key that is; None if it is nobody's, has run out, or its contract has ended."""
+        """Whose key that is; None if it is nobody's, has run out, or its contract has ended.
+
+        Nor is it anybody's when the account that made it is gone, or no administrator's.
+        """
         rows = await self._pool.query(_LOOK.execute, (token_hash, token_hash))
         return _bearer(rows[0]) if rows else None
 
@@ -109,7 +127,10 @@ class Tokens:
         token_hash: bytes,
         expires_at: datetime | None,
     ) -> None:
-        """A key more. Raises `Refused` if the customer has `MOST` already."""
+        """A key more, of the administrator who makes it.
+
+        Raises `Refused` if the customer has `MOST` already.
+        """
         parameters = {
             "customer": by.customer,
             "hash": token_hash,
@@ -135,10 +156,10 @@ def _scopes(stored: Sequence[str]) -> tuple[Scope, ...]:
 
 
 def _token(row: Row) -> Token:
-    token, name, scopes, created_at, created_by, expires_at, last_used_at = row
+    token, name, scopes, created_at, created_by, expires_at, last_used_at, stopped = row
     return Token(
         token, name, _scopes(scopes), created_at.astimezone(UTC), created_by, utc(expires_at),
-        utc(last_used_at),
+        utc(last_used_at), stopped,
     )  # fmt: skip
 
 

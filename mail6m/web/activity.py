@@ -91,6 +91,7 @@ ACTS = {
     Act.ENTRY_TAKEN_UP: N_("Ligne de relevé reprise"),
     Act.API_KEY_MADE: N_("Clé d'API créée"),
     Act.API_KEY_REVOKED: N_("Clé d'API révoquée"),
+    Act.API_KEY_STOPPED: N_("Clé d'API arrêtée"),
     Act.SIGNED_UP: N_("Inscription"),
     Act.SIGNUP_ACCEPTED: N_("Inscription acceptée"),
     Act.SIGNUP_REFUSED: N_("Inscription refusée"),

@@ -332,9 +332,9 @@ class CabinetPages:
 
 
 def _last(deliveries: list[Delivery]) -> list[Delivery]:
-    """Those of the last time that a message was sent: a reissue queues all of them at once."""
-    last = max((delivery.queued_at for delivery in deliveries), default=None)
-    return [delivery for delivery in deliveries if delivery.queued_at == last]
+    """Each recipient's last one: the number says, since times move on when an operator lets go."""
+    last = {one.recipient: one.number for one in sorted(deliveries, key=lambda one: one.number)}
+    return [one for one in deliveries if last[one.recipient] == one.number]
 
 
 def _place(visit: Visit) -> tuple[int, UUID | None]:

@@ -359,6 +359,7 @@ def _of_operators(parts: Parts, entrance: _Entrance, shared: _Shared) -> list[ob
                 entrance.audit,
             ),
             shared.plan_changes,
+            parts.business.agreements,
             parts.ending,
             entrance.sessions,
         ),

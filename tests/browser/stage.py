@@ -172,9 +172,15 @@ class Stage:
         ):
             self.sql(
                 "INSERT INTO api_token (customer_id, token_hash, name, scopes, created_by,"
-                " expires_at, last_used_at) VALUES (%s, sha256(%s::bytea), %s, %s, %s,"
-                " now() + %s::interval, now() - %s::interval)",
-                (company.number, name.encode(), name, scopes, company.email, ends, used),
+                " expires_at, last_used_at, account_id)"
+                " SELECT %s, sha256(%s::bytea), %s, %s, %s,"
+                " now() + %s::interval, now() - %s::interval,"
+                " (SELECT min(account_id) FROM account WHERE customer_id = %s"
+                " AND role = 'administrator')",
+                (
+                    *(company.number, name.encode(), name, scopes, company.email, ends, used),
+                    company.number,
+                ),
             )
 
     def archivist(self, company: Company) -> None:

@@ -479,6 +479,12 @@ SCENES = [
         "exploitation-client-en-anglais", "", "operator english",
         lambda hall, window: window.go(f"/exploitation/clients/{hall.numbers['prudent.test']}"),
     ),
+    Scene(
+        "exploitation-client-convenir", "/exploitation/clients/<int:number>/convenir", "operator",
+        lambda hall, window: window.go(
+            f"/exploitation/clients/{hall.numbers['cave.test']}/convenir"
+        ),
+    ),
     Scene("exploitation-client-suspendre", "", "operator", of_client("Suspendre")),
     Scene(
         "exploitation-client-resilier", "/exploitation/clients/<int:number>/resilier", "operator",

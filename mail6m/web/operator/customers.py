@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
 from wtforms import Form, SelectField, ValidationError
 from wtforms.validators import InputRequired
 
+from mail6m.billing.agreements import Agreements
 from mail6m.dialogue.address import AddressError, canonical_domain
 from mail6m.model import Plan
 from mail6m.shelves.closing import DAYS, Ending
@@ -26,7 +28,7 @@ from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.sessions import Sessions
 from mail6m.web.accounts import OF_CUSTOMERS
 from mail6m.web.activity import line_of
-from mail6m.web.forms import Line, at_most
+from mail6m.web.forms import NO_AMOUNT, Euros, Line, at_most
 from mail6m.web.menu import HOME, N_, OPERATORS_HOME
 from mail6m.web.pager import numbered
 from mail6m.web.preferences import PLANS, Choice
@@ -39,6 +41,7 @@ ROWS = 25
 VIEW_SECONDS = 1_800.0
 """How long an operator sees a customer's console, unless it is left before."""
 _MOST_NUMBER = 2**31 - 1
+_MOST_GIGABYTES = 100_000
 _LAST_ACTS, _LAST_INVOICES = 10, 20
 _STATES = {
     "": N_("Tous"),
@@ -82,6 +85,28 @@ class PlanForm(Form):
         self.plan.choices = [(plan.value, visit._(label)) for plan, label in PLANS.items()]
 
 
+class AgreementForm(Form):
+    """A dedicated cabinet."""
+
+    capacity = Line(N_("Capacité, en Go"), [InputRequired(N_("Indiquez la capacité."))])
+    monthly = Euros(N_("Prix par mois, TTC"), [InputRequired(NO_AMOUNT)])
+    since = Line(N_("À partir du"))
+
+    def validate_capacity(self, field: Line) -> None:
+        """So many gigabytes."""
+        typed = "".join((field.data or "").split())
+        if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:9]) <= _MOST_GIGABYTES):
+            raise ValidationError(N_("Écrivez un nombre entier de Go, comme 50."))
+        self.octets = int(typed) * 10**9
+
+    def validate_since(self, field: Line) -> None:
+        """A day, if anything."""
+        try:
+            self.day = date.fromisoformat(field.data) if field.data else None
+        except ValueError:
+            raise ValidationError(N_("Écrivez la date comme 2027-12-31.")) from None
+
+
 class EndForm(Form):
     """Whether the contract is really to end."""
 
@@ -116,10 +141,16 @@ class CustomerPages:
     """The customers, for operators."""
 
     def __init__(
-        self, files: Files, changes: PlanChanges, ending: Ending, sessions: Sessions
+        self,
+        files: Files,
+        changes: PlanChanges,
+        agreements: Agreements,
+        ending: Ending,
+        sessions: Sessions,
     ) -> None:
         self._files = files
         self._changes = changes
+        self._agreements = agreements
         self._ending = ending
         self._sessions = sessions
 
@@ -157,14 +188,42 @@ class CustomerPages:
 
     @act(PATH + "/<int:number>/meuble", Access.OPERATOR)
     async def change_plan(self, visit: Visit, number: int) -> Answer:
-        """Another size of cabinet, from the next first of a month on."""
+        """Another size of cabinet, or none that is dedicated, from the next first of a month on."""
         client = await self._client(number)
         form = PlanForm(visit, visit.form, client.plan)
-        if client.plan == DEDICATED or not form.validate():
+        if not form.validate():
             return await self._page(visit, client, form, 400)
+        if client.plan == DEDICATED:
+            try:
+                await self._agreements.end(visit.by_house(number), Plan(form.plan.data))
+            except Refused:
+                form.plan.errors = [_INVOICED]
+                return await self._page(visit, client, form, 409)
+            return Redirect(path_to(number), visit._(N_("Le changement de meuble est noté.")))
+        await self._agreements.call_off(visit.by_house(number))
         zone = (await self._files.preferences.get(number)).time_zone
         await self._changes.choose(visit.by_house(number), Plan(form.plan.data), zone)
         return Redirect(path_to(number), visit._(N_("Le changement de meuble est noté.")))
+
+    @page(PATH + "/<int:number>/convenir", Access.OPERATOR)
+    async def agree_form(self, visit: Visit, number: int) -> Answer:
+        """Which dedicated cabinet has been agreed on with a customer, and its price."""
+        return self._agreeing(await self._client(number), AgreementForm())
+
+    @act(PATH + "/<int:number>/convenir", Access.OPERATOR)
+    async def agree(self, visit: Visit, number: int) -> Answer:
+        """A dedicated cabinet at a price, from the first of a month on."""
+        client = await self._client(number)
+        form = AgreementForm(visit.form)
+        if not form.validate():
+            return self._agreeing(client, form, 400)
+        by, price = visit.by_house(number), form.monthly.data
+        try:
+            await self._agreements.agree(by, form.octets, price, form.day)
+        except Refused:
+            form.since.errors = [_INVOICED]
+            return self._agreeing(client, form, 409)
+        return Redirect(path_to(number), visit._(N_("Le meuble dédié est noté.")))
 
     @act(PATH + "/<int:number>/suspendre", Access.OPERATOR)
     async def suspend(self, visit: Visit, number: int) -> Answer:
@@ -225,6 +284,10 @@ class CustomerPages:
         await self._sessions.leave(visit.identity.session)
         return Redirect(path_to(visit.viewing.customer) if visit.viewing else PATH)
 
+    def _agreeing(self, client: Client, form: AgreementForm, status: int = 200) -> Answer:
+        values = {"client": client, "form": form, "begins": self._agreements.begins()}
+        return Html("operator/agree.html", values, status)
+
     async def _client(self, number: int) -> Client:
         try:
             return await self._files.clientele.get(min(number, _MOST_NUMBER))
@@ -258,6 +321,11 @@ class CustomerPages:
             "may": visit.unlimited,
         }
         return Html("operator/customer.html", values, status)
+
+
+_INVOICED = N_(
+    "Prenez le premier d'un mois du contrat dont rien n'est facturé encore, ou son premier jour."
+)
 
 
 def path_to(customer: int) -> str:

@@ -63,9 +63,17 @@ class OperatorQueuePages:
     async def let_go(self, visit: Visit) -> Answer:
         """The button Libérer: what was held goes out."""
         destination = visit.form.get("destination", "")
-        await self._deliveries.let_go(visit.by, destination)
+        let_go = await self._deliveries.let_go(visit.by, destination)
         await self._backlog.take()
-        return Redirect(_back(visit), visit._(_LET_GO) % {"destination": destination})
+        say = visit.words.ngettext(
+            "%(destination)s est libérée : %(count)s remise qui attendait part.",
+            "%(destination)s est libérée : %(count)s remises qui attendaient partent.",
+            let_go.deliveries,
+        )
+        if not let_go.deliveries:
+            say = visit._(_LET_GO)
+        values = {"destination": destination, "count": let_go.deliveries}
+        return Redirect(_back(visit), say % values)
 
     @act(f"{PATH}/reessayer", Access.OPERATOR)
     async def retry(self, visit: Visit) -> Answer:
@@ -115,6 +123,7 @@ class OperatorQueuePages:
             "snapshot": await self._backlog.snapshot(),
             "destinations": await self._backlog.destinations((number - 1) * ROWS, ROWS),
             "pager": numbered(number, last, lambda n: f"{PATH}?page={n}"),
+            "hosts": await self._deliveries.held_hosts(),
             "unknown": unknown,
         }
         return Html("operator/queue.html", values, 200 if unknown is None else 400)
@@ -138,7 +147,7 @@ def _path(destination: str) -> str:
 
 
 _HELD = N_("%(destination)s est retenue : ce qui attend, et ce qui arrive, attendra.")
-_LET_GO = N_("%(destination)s est libérée : ce qui attendait part.")
+_LET_GO = N_("%(destination)s est libérée : rien n'attendait.")
 _NOTHING = N_("Rien à faire : la remise est faite, ou en cours.")
 _CANCELLED = N_("La remise est annulée, et son expéditeur prévenu.")
 _CANCELLING = N_("Ce qui attend pour %(destination)s est annulé, et les expéditeurs prévenus.")
