@@ -247,7 +247,16 @@ class Foundation:
         correspondences = (
             Correspondence(self.discs, preferences, accounts, business.tariffs, notices, now),
             ClosingLetters(self.closings, notices),
-            InvoiceLetters(business.ledger, business.invoices, preferences, accounts, notices, now),
+            InvoiceLetters(
+                business.ledger,
+                business.invoices,
+                business.documents,
+                self.closings,
+                preferences,
+                accounts,
+                notices,
+                now,
+            ),
             DueNotices(NoticeTable(self.console_pool), preferences, accounts, notices, now),
         )
         plans = PlanChanges(Plans(self.pool), business.contracts, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -21,6 +21,17 @@ Subject = TypeVar("Subject", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a letter."""
+
+    name: str
+    """In ASCII."""
+    kind: str
+    """Its media type (RFC 2046), without parameters."""
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """What a letter says, in one language."""
 
@@ -31,6 +42,7 @@ class Letter:
     language: str = "fr"
     unsubscribe: str = ""
     """Where one says that no more of these are wanted; empty, where one has to get them."""
+    attachments: Sequence[Attachment] = ()
 
 
 class Writer(Protocol):
@@ -74,6 +86,7 @@ class Notice:
     """Where it leads to, within the console."""
     values: Mapping[str, Any]
     """What its template asks for, beside the link."""
+    attachments: Sequence[Attachment] = ()
 
 
 class Told(Protocol[Subject]):
@@ -141,6 +154,7 @@ class Notices:
         for address, ending in readers:
             values = {"link": self._linked(notice.path), **notice.values, **ending}
             letter = self._writer.letter(name, notice.language, **values)
+            letter = replace(letter, attachments=notice.attachments)
             await self._letters.send(notice.customer, address, letter)
         return len(readers)
 
@@ -174,8 +188,8 @@ def compose(
 ) -> bytes:
     """A letter as mail (RFC 5322, with RFC 2046, 5.1.4), which nothing should answer (RFC 3834).
 
-    ``name`` is its Message-ID. Only an address that is not ASCII needs SMTPUTF8. ``signed`` says
-    that it will have a DKIM signature.
+    What goes with it makes it a part of another multipart (5.1.3). ``name`` is its Message-ID. Only
+    an address that is not ASCII needs SMTPUTF8. ``signed`` says that it will have a DKIM signature.
     """
     mail = EmailMessage(policy=SMTP if to.isascii() else SMTPUTF8)
     mail["From"] = Address("Mail6M", "postmaster", hostname)
@@ -187,6 +201,9 @@ def compose(
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(letter.text, cte="quoted-printable")
     mail.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+    for one in letter.attachments:
+        kind, _, subtype = one.kind.partition("/")
+        mail.add_attachment(one.octets, kind, subtype, filename=one.name)
     mail["Content-Language"] = letter.language
     return _unsubscribing(letter.unsubscribe, signed) + mail.as_bytes()
 

@@ -7,7 +7,7 @@ import email.policy
 import io
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -28,7 +28,7 @@ from mail6m.content import Budget
 from mail6m.foundation import Foundation
 from mail6m.intake import Rejected
 from mail6m.journal import Journal
-from mail6m.letters import Letter, Notices, compose
+from mail6m.letters import Attachment, Letter, Notices, compose
 from mail6m.model import Act, Reply, Role, Shelf
 from mail6m.options import check
 from mail6m.settings import Settings, SettingsError
@@ -505,3 +505,17 @@ def test_a_console_address_that_makes_no_link_is_refused(url: str) -> None:
     """It is scheme and host, and nothing else."""
     with pytest.raises(SettingsError, match="--console-url"):
         check(Settings(console_url=url))
+
+
+def test_a_file_goes_with_a_letter() -> None:
+    """Beside its text and its HTML, to the octet, under its name."""
+    pdf = b"%PDF-1.7\r\n\x00\xff" * 5_000
+    letter = replace(_LETTER, attachments=[Attachment("f-1.pdf", "application/pdf", pdf)])
+    octets = compose("mail6m.test", "georges@duchemin.fr", letter, NOW, "<1@mail6m.test>")
+    assert max(map(len, octets.split(b"\r\n"))) <= 78
+    message = parsed(octets)
+    assert body(message, "plain") == _LETTER.text
+    assert message["Content-Language"] == "fr"
+    [attached] = message.iter_attachments()
+    assert (attached.get_filename(), attached.get_content()) == ("f-1.pdf", pdf)
+    assert attached.get_content_type() == "application/pdf"

@@ -8,16 +8,21 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
+from mail6m.billing.credits import CreditNotes
+from mail6m.billing.documents import Documents
 from mail6m.billing.invoice import Invoice, Party
 from mail6m.billing.reminders import InvoiceLetters
 from mail6m.model import HOUSE
 from mail6m.storage.accounts import Accounts
+from mail6m.storage.closings import Closings
+from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Unavailable
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
+from mail6m.storage.tariffs import SellerTable
 from tests.billed import DUCHEMIN, an_invoice
 from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
@@ -25,6 +30,10 @@ from tests.stored import ask, by, new_customer, new_database, new_pool
 
 ISSUED = date(2026, 10, 1)
 DUE = date(2026, 10, 31)
+
+
+async def _no_pdf(*_: object) -> bytes:
+    raise AssertionError("it has been made before")
 
 
 @dataclass
@@ -55,6 +64,19 @@ class Office:
         row = (invoice.customer, invoice.number)
         ask(self.dsn, "INSERT INTO invoice_document VALUES (%s, %s, '%%PDF')", *row)
 
+    def leaves(self, customer: int) -> Closings:
+        """The customer's contract is over, and nothing is taken in for it since two hours."""
+        closings = Closings(self.pool)
+        long_ago = datetime(2026, 9, 30, tzinfo=UTC)
+        assert run(lambda: closings.ask(by(customer), date(2026, 9, 30), long_ago))
+        assert run(lambda: closings.close(customer))
+        ask(
+            self.dsn,
+            "UPDATE closing SET closed_at = now() - interval '2 hours' WHERE customer_id = %s",
+            customer,
+        )
+        return closings
+
     def pay(self, invoice: Invoice, cents: int) -> None:
         """Some of it is paid."""
         new = NewPayment(invoice.customer, invoice.number, self.today, cents, Method.CHEQUE)
@@ -76,6 +98,8 @@ def office(database: str) -> Iterator[Office]:
         office.letters_ = InvoiceLetters(
             Ledger(pool),
             Invoices(pool),
+            Documents(Invoices(pool), DocumentTable(pool), _no_pdf),
+            Closings(pool),
             PreferencesTable(pool),
             Accounts(pool),
             office.post.notices(office.now),
@@ -171,3 +195,51 @@ def test_a_customer_that_is_no_more(office: Office) -> None:
     office.invoice(there=False, buyer=Party("Personne"))
     assert [to for to, _ in office.letters(ISSUED)] == ["georges@duchemin.fr"]
     assert [customer for customer, _, _ in office.post.sent] == [HOUSE]
+
+
+@pytest.mark.parametrize("email", ["compta@duchemin.fr", ""])
+@pytest.mark.parametrize("stage", ["closed", "key destroyed", "destroyed"])
+def test_whoever_cannot_sign_in_any_more_gets_all_by_letter(
+    office: Office, stage: str, email: str
+) -> None:
+    """The last invoice comes after the end: as a file, with ways to pay, and no way in."""
+    invoice = office.invoice(email=email, language="en", buyer=Party("Duchemin"))
+    customer = invoice.customer
+    account = "INSERT INTO account (customer_id, email, role) VALUES (%s, %s, 'administrator')"
+    ask(office.dsn, account, customer, "georges@duchemin.fr")
+    closings = office.leaves(customer)
+    if stage != "closed":
+        assert run(lambda: closings.destroy_key(customer))
+    if stage == "destroyed":
+        assert run(lambda: closings.erase(customer, 10)) == 0
+    to = email or "georges@duchemin.fr"
+    for days in (-30, 15, 30):
+        assert [to for to, _ in office.letters(DUE + timedelta(days=days))] == [to]
+        [(queued_for, _, letter)] = office.post.sent
+        assert queued_for == HOUSE, "its own key is no more"
+        [attached] = letter.attachments
+        assert (attached.name, attached.octets) == (f"mail6m-{invoice.number}.pdf", b"%PDF")
+        for said in (letter.text, letter.html):
+            assert "console.mail6m.test" not in said
+            assert "Your console" not in said.replace("your console is closed", "")
+            assert "still received" not in said
+            assert "your console is closed" in said
+            assert "FR76 3000 6000 0112 3456 7890 189" in said.replace("\u00a0", " ")
+            assert "69580 Sathonay-Camp" in said
+    notes = CreditNotes(Invoices(office.pool), SellerTable(office.pool), office.now)
+    credit = run(lambda: notes.credit(by(HOUSE), invoice.number, "Erreur"))
+    assert (credit.gross, credit.buyer) == (-12000, invoice.buyer)
+    assert run(lambda: Invoices(office.pool).get(customer, invoice.number)).balance == 0
+
+
+def test_who_may_still_sign_in_has_the_file_too(office: Office) -> None:
+    """For by the time that the letter is read, that may be over; until then the link is there."""
+    invoice = office.invoice()
+    closings = Closings(office.pool)
+    day = datetime(2099, 1, 1, tzinfo=UTC)
+    run(lambda: closings.ask(by(invoice.customer), date(2098, 12, 31), day))
+    office.letters(ISSUED)
+    [(customer, _, letter)] = office.post.sent
+    assert customer == invoice.customer
+    assert f"/factures/{invoice.number}" in letter.text
+    assert [one.octets for one in letter.attachments] == [b"%PDF"]

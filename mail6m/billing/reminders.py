@@ -1,6 +1,8 @@
 """Letters about invoices: that there is one, and, while it is unpaid, two reminders.
 
-That is all: whether somebody is suspended who does not pay is for an operator to decide.
+That is all: whether somebody is suspended who does not pay is for an operator to decide. The
+invoice goes with each of them, since the console may be closed to whoever reads it by then: the
+last one of a contract is issued when the contract is over.
 """
 
 from __future__ import annotations
@@ -8,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
-from mail6m.billing.invoice import Standing
+from mail6m.billing.documents import Documents
+from mail6m.billing.invoice import Invoice, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.reference import spaced
-from mail6m.letters import Notice, Notices
+from mail6m.letters import Attachment, Notice, Notices
 from mail6m.model import HOUSE
+from mail6m.notices.addressees import Addressees, addressees
 from mail6m.storage.accounts import Accounts
+from mail6m.storage.closings import Closings
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Account, Ledger
@@ -35,6 +41,15 @@ class NoAddress(Exception):
     """There is nobody to be told."""
 
 
+class _Whom(NamedTuple):
+    """Who reads a letter about an invoice."""
+
+    addresses: list[str]
+    language: str
+    here: bool
+    """They may still sign in."""
+
+
 class InvoiceLetters:
     """Sends letters about invoices, each once."""
 
@@ -42,6 +57,8 @@ class InvoiceLetters:
         self,
         ledger: Ledger,
         invoices: Invoices,
+        documents: Documents,
+        closings: Closings,
         preferences: PreferencesTable,
         accounts: Accounts,
         notices: Notices,
@@ -49,6 +66,8 @@ class InvoiceLetters:
     ) -> None:
         self._ledger = ledger
         self._invoices = invoices
+        self._documents = documents
+        self._closings = closings
         self._preferences = preferences
         self._accounts = accounts
         self._notices = notices
@@ -84,19 +103,40 @@ class InvoiceLetters:
 
     async def _notice(self, account: Account) -> Notice:
         standing = await self._invoices.get(account.customer, account.number)
-        values = _values(standing)
-        path = f"{PATH}/{account.number}"
-        try:
-            preferences = await self._preferences.get(account.customer)
-        except Refused:  # its contract has ended, and it has no account any more
-            if not standing.invoice.buyer.email:
-                raise NoAddress(f"nobody is left of customer {account.customer}") from None
-            return Notice(HOUSE, [standing.invoice.buyer.email], "fr", path, values)
-        addresses = [preferences.email] if preferences.email else []
-        addresses = addresses or await self._accounts.administrators(account.customer)
+        pdf = await self._documents.get(account.customer, account.number)
+        whom = await self._whom(standing.invoice)
+        # In the name of one that is leaving it could not be sealed, or would put off the end.
+        customer, path = (
+            (account.customer, f"{PATH}/{account.number}") if whom.here else (HOUSE, "")
+        )
+        return Notice(
+            customer,
+            whom.addresses,
+            whom.language,
+            path,
+            _values(standing) | {"here": whom.here},
+            [Attachment(f"mail6m-{account.number}.pdf", "application/pdf", pdf)],
+        )
+
+    async def _whom(self, invoice: Invoice) -> _Whom:
+        """Who reads it; of a customer that is leaving or gone, whoever is known from before."""
+        closing = await self._closings.of(invoice.customer)
+        known = await self._known(invoice.customer)
+        here = known is not None and (closing is None or closing.closed_at is None)
+        before = [closing.email if closing is not None else "", invoice.buyer.email]
+        addresses = known.addresses if known is not None else []
+        addresses = addresses or [address for address in before if address][:1]
         if not addresses:
-            raise NoAddress(f"customer {account.customer} has no address to write to")
-        return Notice(account.customer, addresses, preferences.language or "fr", path, values)
+            raise NoAddress(f"customer {invoice.customer} has no address to write to")
+        if closing is not None and not here:
+            return _Whom(addresses, closing.language, here)
+        return _Whom(addresses, known.language if known is not None else "fr", here)
+
+    async def _known(self, customer: int) -> Addressees | None:
+        try:
+            return await addressees(customer, self._preferences, self._accounts)
+        except Refused:  # everything of it is destroyed
+            return None
 
 
 def _values(standing: Standing) -> dict[str, object]:
@@ -109,4 +149,5 @@ def _values(standing: Standing) -> dict[str, object]:
         "due_on": invoice.due_on,
         "reference": spaced(invoice.reference),
         "iban": spaced("".join(invoice.seller.iban.split())),
+        "payee": invoice.seller.party,
     }

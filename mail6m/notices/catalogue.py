@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from mail6m.billing.invoice import Party
 from mail6m.storage import notices
 from mail6m.storage.closings import Closing
 from mail6m.texts import N_
@@ -82,6 +83,8 @@ _INVOICE = _COMPANY | {
     "due_on": date(2026, 7, 31),
     "reference": "RF18 2026 0042",
     "iban": "FR76 3000 6000 0112 3456 7890 189",
+    "payee": Party("Mail6M", "18 Bis avenue du Val de Saône", "69580", "Sathonay-Camp", "FR"),
+    "here": True,
 }
 _CLOSING = Closing(
     customer=12, company="Duchemin & Fils", email="georges@duchemin.fr", language="fr",
@@ -266,7 +269,7 @@ DISC_SHIPPED = Kind(
 INVOICE = Kind(
     "invoice",
     N_("Facture"),
-    N_("Quand une facture est émise."),
+    N_("Quand une facture est émise ; elle y est jointe."),
     CONTRACT,
     "/factures/2026-0042",
     N_("Voir la facture"),
@@ -275,7 +278,7 @@ INVOICE = Kind(
 INVOICE_REMINDER = Kind(
     "invoice_reminder",
     N_("Facture, rappel"),
-    N_("15 jours après l'échéance, sans paiement."),
+    N_("15 jours après l'échéance, sans paiement ; la facture y est jointe."),
     CONTRACT,
     "/factures/2026-0042",
     N_("Voir la facture"),
@@ -284,7 +287,7 @@ INVOICE_REMINDER = Kind(
 INVOICE_LAST_REMINDER = Kind(
     "invoice_last_reminder",
     N_("Facture, dernier rappel"),
-    N_("30 jours après l'échéance, sans paiement."),
+    N_("30 jours après l'échéance, sans paiement ; la facture y est jointe."),
     CONTRACT,
     "/factures/2026-0042",
     N_("Voir la facture"),
