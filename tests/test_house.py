@@ -17,7 +17,7 @@ FLOORS = [
     | {"delivery.schedule", "delivery.bounce"}
     | {"billing.money", "billing.tariff", "billing.months", "billing.invoice"}
     | {"billing.reference", "billing.identifiers", "billing.sellers"}
-    | {"billing.statement", "billing.matching"},
+    | {"billing.statement", "billing.matching", "billing.recognition"},
     {"storage", "smtp"},
     {"directory", "reader", "names", "delivery.trace", "delivery.consignment", "journal"}
     | {"resolver", "signing", "delivery.fields"},

@@ -54,6 +54,10 @@ class Office:
         record = self.book.record
         return run(lambda: record(BOOKKEEPER, invoice.number, cents, method, on, "0000123")).balance
 
+    def bring_file(self, octets: bytes) -> Imported:
+        """A statement is imported."""
+        return run(lambda: self.book.import_statement(BOOKKEEPER, octets))
+
     def bring(self, *entries: str) -> Imported:
         """A statement is imported."""
         return run(lambda: self.book.import_statement(BOOKKEEPER, camt(*entries)))
@@ -216,6 +220,144 @@ def test_nothing_is_kept_of_what_cannot_be_read(office: Office) -> None:
     with pytest.raises(NoStatement):
         office.bring(entry("120.00"), entry("1.00", currency="USD"))
     assert ask(office.dsn, "SELECT FROM statement_entry") == []
+
+
+# Statements that overlap
+
+
+def exported(headings: str, *lines: str) -> bytes:
+    """A CSV."""
+    return "\n".join([headings, *lines, ""]).encode()
+
+
+def verdicts(office: Office) -> list[Verdict]:
+    """Why entries wait."""
+    return [kept.verdict for kept in run(lambda: office.payments.waiting(10))]
+
+
+NARROW = "Date;Libellé;Montant"
+WIDE = "Montant;Identifiant;Détail;Tiers;Date;Libellé;Solde"
+
+
+def test_columns_that_change_change_no_entry(office: Office) -> None:
+    """In another order, or with more of them or fewer: known, whichever came first."""
+    one, other = office.invoice(), office.invoice()
+    narrow = exported(
+        NARROW,
+        f"02/11/2026;VIR {one.reference};40,00",
+        f"2026-11-02;Vir  {other.reference};40,00",
+    )
+    wide = exported(
+        WIDE,
+        f"40,00;X2;;Duchemin;02/11/2026;VIR {other.reference};1,00",
+        f"40,00;X1;merci;;02/11/2026;VIR {one.reference};2,00",
+    )
+    assert office.bring_file(narrow) == Imported(2, 0, 2, 0)
+    for again in (wide, narrow, wide):
+        assert office.bring_file(again) == Imported(2, 2, 0, 0)
+    third = office.invoice()
+    line = f"40,00;X3;merci;;02/11/2026;VIR {third.reference};2,00"
+    assert office.bring_file(exported(WIDE, line)) == Imported(1, 0, 1, 0)
+    line = f"02/11/2026;VIR {third.reference};40,00"
+    assert office.bring_file(exported(NARROW, line)) == Imported(1, 1, 0, 0)
+    assert [office.balance(each) for each in (one, other, third)] == [8000] * 3
+
+
+def test_equal_lines_are_as_many_as_one_file_has(office: Office) -> None:
+    """Two in a file are two, and in another file they are the same two; a third is one more."""
+    invoice = office.invoice()
+    line = f"02/11/2026;VIR {invoice.reference};10,00"
+    wide = f"10,00;;merci;;02/11/2026;VIR {invoice.reference};2,00"
+    for file, recorded in (
+        (exported(NARROW, line, line), 2),
+        (exported(NARROW, line), 0),
+        (exported(WIDE, wide, wide), 0),
+        (exported(WIDE, wide, wide, wide), 1),
+        (exported(NARROW, line, line, line), 0),
+    ):
+        assert office.bring_file(file).recorded == recorded
+    assert office.balance(invoice) == 12000 - 3000
+    assert verdicts(office) == []
+
+
+def test_what_differs_in_a_column_is_another(office: Office) -> None:
+    """However alike the others are: nothing that came in is left out."""
+    invoice = office.invoice()
+    lines = [f"02/11/2026;VIREMENT RECU;10,00;{invoice.reference} {who}" for who in ("A", "B")]
+    assert office.bring_file(exported(NARROW + ";Motif", lines[0])).recorded == 1
+    office.bring_file(exported(NARROW + ";Motif", lines[1]))
+    assert verdicts(office) == [Verdict.PERHAPS], "it has come alone, so it is asked for"
+    assert office.bring_file(exported(NARROW + ";Motif", *lines)) == Imported(2, 2, 0, 0)
+    both = [line.replace("02/11", "12/11") for line in lines]
+    assert office.bring_file(exported(NARROW + ";Motif", *both)).recorded == 2
+
+
+@pytest.mark.parametrize("day", ["02/11/2026", "04/11/2026"])
+@pytest.mark.parametrize("camt_first", [True, False])
+def test_the_same_account_as_camt_and_as_csv(office: Office, camt_first: bool, day: str) -> None:
+    """The second word of a transfer waits, even of a part; what only one file has is recorded."""
+    invoice, other = office.invoice(), office.invoice()
+    xml = camt(entry("40.00", transaction(reference=invoice.reference, name="Duchemin")))
+    line = f"{day};VIR SEPA DUCHEMIN {invoice.reference};40,00"
+    more = f"{day};VIR SEPA {other.reference};40,00"
+    text = exported(NARROW, line, more)
+    first, second = (xml, text) if camt_first else (text, xml)
+    assert office.bring_file(first).waiting == 0
+    assert office.bring_file(second) == Imported(*((2, 0, 1, 1) if camt_first else (1, 0, 0, 1)))
+    assert (office.balance(invoice), office.balance(other)) == (8000, 8000)
+    assert verdicts(office) == [Verdict.PERHAPS]
+    for again in (first, second):
+        imported = office.bring_file(again)
+        assert imported.known == imported.entries
+    assert office.balance(invoice) == 8000
+
+
+def test_the_banks_own_reference_is_the_same_in_both(office: Office) -> None:
+    """Then nobody has to look; but of a reference that all share, texts say whose it is."""
+    invoice, other = office.invoice(), office.invoice()
+    detail = transaction(reference=invoice.reference, name="Duchemin")
+    assert office.bring(entry("40.00", detail, bank="B1")).recorded == 1
+    line = f"40,00;B1;;Duchemin;02/11/2026;VIR {invoice.reference};2,00"
+    assert office.bring_file(exported(WIDE, line)) == Imported(1, 1, 0, 0)
+    shared = transaction(reference=other.reference, name="Vermeulen")
+    assert office.bring(entry("40.00", shared, bank="B1")).recorded == 1
+    assert (office.balance(invoice), office.balance(other)) == (8000, 8000)
+
+
+def test_two_transfers_with_references_of_their_own(office: Office) -> None:
+    """Are two, though the second comes in another file and says the same."""
+    invoice = office.invoice()
+    detail = transaction(reference=invoice.reference)
+    for bank in "12":
+        assert office.bring(entry("40.00", detail, bank=bank)).recorded == 1
+    assert office.balance(invoice) == 4000
+
+
+def test_what_was_recorded_by_hand_first(office: Office) -> None:
+    """Is not counted again when the bank says it; unless it has been taken back."""
+    invoice = office.invoice()
+    office.record(invoice, 4000, date(2026, 11, 3), Method.TRANSFER)
+    [wrong] = office.of(invoice)
+    detail = transaction(reference=invoice.reference)
+    assert office.bring(entry("40.00", detail, bank="1")).waiting == 1
+    assert verdicts(office) == [Verdict.PERHAPS]
+    assert office.bring(entry("40.00", detail, bank="2", day="2026-11-09")).recorded == 1
+    run(lambda: office.book.take_back(BOOKKEEPER, invoice.number, wrong.id, "Deux fois"))
+    assert office.bring(entry("40.00", detail, bank="3")).recorded == 1
+    assert office.balance(invoice) == 4000
+
+
+def test_entries_that_were_kept_in_another_form(office: Office) -> None:
+    """Before their pieces were: they are known by their words."""
+    invoice = office.invoice()
+    line = f"40,00;;merci;Duchemin;02/11/2026;VIR {invoice.reference};2,00"
+    office.bring_file(exported(WIDE, line))
+    ask(
+        office.dsn,
+        "UPDATE statement_entry SET source = 'csv:old', said = array_remove("
+        "ARRAY[name, text, reference], '')",
+    )
+    assert office.bring_file(exported(WIDE, line)) == Imported(1, 1, 0, 0)
 
 
 def test_what_waits_is_assigned(office: Office) -> None:

@@ -29,6 +29,8 @@ class Verdict(enum.StrEnum):
     """It names several, and is not what they are together."""
     UNKNOWN = "unknown"
     """It names none."""
+    PERHAPS = "perhaps known"
+    """It may be what another file has brought, or somebody has recorded."""
 
 
 class Payable(NamedTuple):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from mail6m.billing.invoice import Kind, Standing
-from mail6m.billing.matching import Matching
+from mail6m.billing.matching import Match, Matching, Verdict
 from mail6m.billing.months import paris_day
+from mail6m.billing.recognition import NEAR, Recognition
 from mail6m.billing.statement import Entry, read_statement
 from mail6m.storage.audit import By
 from mail6m.storage.errors import Refused
@@ -57,6 +58,8 @@ class Bookkeeping:
         self._invoices = invoices
         self._in_thread = in_thread
         self._now = now
+        self._importing = DeferredLock()
+        """Two files at once would not know of each other."""
 
     @property
     def today(self) -> date:
@@ -97,20 +100,40 @@ class Bookkeeping:
     async def import_statement(self, by: By, octets: bytes) -> Imported:
         """Keep the credits of a statement, and record those that certainly are for an invoice.
 
+        What is known of another file is not kept again; what perhaps is waits for somebody.
         Raises `mail6m.billing.statement.NoStatement` if it cannot be read; then nothing is kept.
         """
         entries: list[Entry] = await self._in_thread(read_statement, octets)
+        await self._importing.acquire()
+        try:
+            return await self._import(by, entries)
+        finally:
+            self._importing.release()
+
+    async def _import(self, by: By, entries: Sequence[Entry]) -> Imported:
         matching = Matching(await self._payments.payables())
-        known = recorded = 0
-        for entry in entries:
+        recognition = await self._recognition(entries)
+        kept = recorded = 0
+        for entry in recognition.new(entries):
             match = matching.of(entry)
-            if not await self._payments.import_entry(by, entry, match):
-                known += 1
-            elif match.certain:
-                recorded += 1
-                matching.paid(match)
-        waiting = len(entries) - known - recorded
-        return Imported(len(entries), known, recorded, waiting)
+            if recognition.perhaps(entry, match.shares):
+                match = Match(Verdict.PERHAPS, dict.fromkeys(match.shares, 0))
+            if await self._payments.import_entry(by, entry, match):
+                kept += 1
+                if match.certain:
+                    recorded += 1
+                    matching.paid(match)
+        return Imported(len(entries), len(entries) - kept, recorded, kept - recorded)
+
+    async def _recognition(self, entries: Sequence[Entry]) -> Recognition:
+        """What there is of those days."""
+        days = [entry.booked_on for entry in entries]
+        if not days:
+            return Recognition([], [])
+        first, last = min(days) - NEAR, max(days) + NEAR
+        return Recognition(
+            await self._payments.entries(first, last), await self._payments.by_hand(first, last)
+        )
 
     async def assign(self, by: By, source: str, number: str, amount: int) -> Standing:
         """Record so much of an entry for an invoice. Raises `Refused` if it cannot be."""

@@ -64,7 +64,7 @@ class Entry:
     """Money that has come in."""
 
     source: str
-    """What it is known by; the same each time that it is read, in whichever file of its kind."""
+    """What it is stored under: its kind, and a digest of all that is said of it."""
     booked_on: date
     amount: int
     """Cents, more than none."""
@@ -74,18 +74,30 @@ class Entry:
     """What they have written for us."""
     reference: str
     """The same as a structured reference (ISO 11649), without spaces; else empty."""
+    account: str = ""
+    """Of ours, if the statement names it."""
+    bank: str = ""
+    """The bank's own reference of it; empty, if there is none."""
+    said: tuple[str, ...] = ()
+    """All that is said of it in words, piece by piece, in whichever order."""
+
+    @property
+    def kind(self) -> str:
+        """Of the file that it stood in: ``camt``, ``csv``."""
+        return self.source.partition(":")[0]
 
 
 class _Raw(NamedTuple):
     """An entry that is not yet told from others that look the same."""
 
-    bank: str
-    """What the bank knows it by, with the account."""
     booked_on: date
     amount: int
     name: str
     text: str
     reference: str
+    account: str
+    bank: str
+    said: tuple[str, ...]
 
 
 def read_statement(octets: bytes) -> list[Entry]:
@@ -98,21 +110,29 @@ def read_statement(octets: bytes) -> list[Entry]:
 
 
 def _told_apart(kind: str, raws: Iterable[_Raw]) -> list[Entry]:
-    """Entries with what they are known by.
+    """Entries with what they are stored under.
 
-    Banks' own references are not unique everywhere, and a CSV has none: so all that is said of an
-    entry goes into it, and of those that are the same in all of it, which of them this is.
+    Banks' own references are not unique everywhere, and a CSV may have none: so all that is said of
+    an entry goes into it, whatever the order of columns, and of those that are the same in all of
+    it, which of them this is. What has been stored otherwise is `mail6m.billing.recognition`'s.
     """
-    seen: Counter[_Raw] = Counter()
+    seen: Counter[tuple[str, ...]] = Counter()
     entries: list[Entry] = []
     for raw in raws:
         if len(entries) == MOST_ENTRIES:
             raise NoStatement(Fault.TOO_LARGE)
-        seen[raw] += 1
-        said = "\x1f".join([*map(str, raw), str(seen[raw])])
+        pieces = sorted(map(bare, raw.said))
+        whole = (str(raw.booked_on), str(raw.amount), raw.account, raw.bank, *pieces)
+        seen[whole] += 1
+        said = "\x1f".join([*whole, str(seen[whole])])
         digest = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:40]
-        entries.append(Entry(f"{kind}:{digest}", *raw[1:]))
+        entries.append(Entry(f"{kind}:{digest}", *raw))
     return entries
+
+
+def bare(text: str) -> str:
+    """A text without case, accents, and signs: its words."""
+    return " ".join(re.findall(r"\w+", fold(text)))
 
 
 # CAMT.053
@@ -148,17 +168,20 @@ def _of_entry(account: str, entry: Element) -> Iterator[_Raw]:
     if amount == 0:
         return
     day = _day(_said(entry, "BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm")[:10])
-    bank = _said(entry, "AcctSvcrRef", "NtryRef")
+    bank = _said(entry, "AcctSvcrRef")  # NtryRef may be its place in this very file
     details = entry.findall("NtryDtls/TxDtls")
     shares = [_share(one) for one in details]
     if len(details) > 1 and all(shares) and sum(map(int, filter(None, shares))) == amount:
-        for position, (one, share) in enumerate(zip(details, shares, strict=True)):
+        for one, share in zip(details, shares, strict=True):
             own = _said(one, "Refs/AcctSvcrRef", "Refs/TxId", "Refs/EndToEndId")
-            known = " ".join([account, bank, str(position), own])
-            yield _Raw(known, day, share or 0, *_told(entry, [one]))
+            yield _raw(day, share or 0, _told(entry, [one]), account, f"{bank} {own}".strip())
     else:
         own = bank or _said(entry, "NtryDtls/TxDtls/Refs/AcctSvcrRef")
-        yield _Raw(f"{account} {own}", day, amount, *_told(entry, details))
+        yield _raw(day, amount, _told(entry, details), account, own)
+
+
+def _raw(day: date, amount: int, told: tuple[str, str, str], account: str, bank: str) -> _Raw:
+    return _Raw(day, amount, *told, account, bank, tuple(filter(None, told)))
 
 
 def _share(detail: Element) -> int | None:
@@ -224,6 +247,10 @@ _TEXTS = ("libelle", "libelle operation", "libelle de l'operation", "libelle sim
           "details", "reference", "reference de l'operation", "reference operation", "motif",
           "informations complementaires", "information complementaire", "communication",
           "libelle complementaire", "description", "reference client")  # fmt: skip
+_IDS = ("identifiant", "identifiant de l'operation", "identifiant operation",
+        "identifiant de la transaction", "identifiant transaction", "id transaction",
+        "transaction id", "numero d'operation", "numero operation", "reference bancaire",
+        "reference banque", "bank reference")  # fmt: skip
 _CURRENCIES = ("devise", "monnaie", "currency")
 _EUROS = ("eur", "euro", "euros", "€", "")
 _NO_ENTRY = ("solde", "total")
@@ -237,6 +264,7 @@ class _Columns(NamedTuple):
     amount: int
     texts: Sequence[int]
     names: Sequence[int]
+    bank: int | None
     currency: int | None
 
 
@@ -268,9 +296,10 @@ def _headings(lines: Iterator[list[str]]) -> _Columns | None:
         named = [_heading(cell) for cell in line]
         day, amount = _first(named, _DATES), _first(named, (*_CREDITS, *_AMOUNTS))
         if day is not None and amount is not None:
-            texts, names = ([at for at, name in enumerate(named) if name in some]
-                            for some in (_TEXTS, _NAMES))  # fmt: skip
-            return _Columns(day, amount, texts, names, _first(named, _CURRENCIES))
+            texts, names = ([at for wanted in some for at, name in enumerate(named)
+                             if name == wanted] for some in (_TEXTS, _NAMES))  # fmt: skip
+            bank, currency = _first(named, _IDS), _first(named, _CURRENCIES)
+            return _Columns(day, amount, texts, names, bank, currency)
     return None
 
 
@@ -301,7 +330,8 @@ def _entries(lines: Iterator[list[str]], columns: _Columns) -> Iterator[_Raw]:
         if currency.lower() not in _EUROS:
             raise NoStatement(Fault.CURRENCY, currency[:10], number)
         name, text = (_clean(" ".join(map(cell, some))) for some in (columns.names, columns.texts))
-        yield _Raw("", booked_on, cents, name, text, "")
+        said = tuple(filter(None, (_clean(cell(at)) for at in (*columns.names, *columns.texts))))
+        yield _Raw(booked_on, cents, name, text, "", "", _clean(cell(columns.bank)), said)
 
 
 def _cents(text: str, line: int) -> int:

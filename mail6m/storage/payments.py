@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from mail6m.billing.matching import Match, Payable, Verdict
 from mail6m.billing.money import plain
+from mail6m.billing.recognition import Before, ByHand
 from mail6m.billing.statement import Entry
 from mail6m.model import HOUSE, Act
 from mail6m.storage.audit import By, audited, note
@@ -63,10 +64,11 @@ WHERE i.kind = 'invoice'"""
 # An entry and what is certain of it are one: whoever imports it too finds it there.
 _IMPORT = """
 WITH entry AS (
-    INSERT INTO statement_entry (source, booked_on, amount, name, text, reference, verdict, named,
-                                 assigned, parts, imported_by)
-    VALUES (%(source)s, %(booked_on)s, %(amount)s, %(name)s, %(text)s, %(reference)s, %(verdict)s,
-            %(named)s, %(assigned)s, cardinality(%(numbers)s::text[]), %(by_account)s)
+    INSERT INTO statement_entry (source, booked_on, amount, name, text, reference, account, bank,
+                                 said, verdict, named, assigned, parts, imported_by)
+    VALUES (%(source)s, %(booked_on)s, %(amount)s, %(name)s, %(text)s, %(reference)s, %(account)s,
+            %(bank)s, %(said_of_it)s, %(verdict)s, %(named)s, %(assigned)s,
+            cardinality(%(numbers)s::text[]), %(by_account)s)
     ON CONFLICT DO NOTHING RETURNING source, booked_on
 ), paid AS (
     INSERT INTO payment (customer_id, number, received_on, amount, method, reference, source,
@@ -115,6 +117,16 @@ _TAKE_UP = audited("""
 
 _ENTRY_COLUMNS = """
     source, booked_on, amount, name, text, reference, verdict, named, assigned, aside"""
+
+_ENTRIES = """
+SELECT source, booked_on, amount, name, text, reference, account, bank, said,
+       named || ARRAY (SELECT p.number FROM payment p WHERE p.entry = e.source)
+FROM statement_entry e WHERE booked_on BETWEEN %s AND %s ORDER BY imported_at, source"""
+
+_BY_HAND = """
+SELECT number, amount, received_on FROM payment p
+WHERE received_on BETWEEN %s AND %s AND amount > 0 AND method <> 'paypal' AND entry IS NULL
+  AND NOT EXISTS (SELECT FROM payment b WHERE b.source = 'back:' || p.payment_id)"""
 
 _WAITING = f"""
 SELECT {_ENTRY_COLUMNS} FROM statement_entry
@@ -253,9 +265,20 @@ class Payments:
             "numbers": list(shares),
             "shares": list(shares.values()),
             "said": entry.text or entry.reference,
+            "account": entry.account,
+            "bank": entry.bank,
+            "said_of_it": list(entry.said),
         }
         act = note(by, Act.PAYMENT_RECORDED)
         return bool(await self._pool.query(_IMPORT, parameters | act))
+
+    async def entries(self, first: date, last: date) -> list[Before]:
+        """Those that were booked from one day to another."""
+        return [_before(row) for row in await self._pool.query(_ENTRIES, (first, last))]
+
+    async def by_hand(self, first: date, last: date) -> list[ByHand]:
+        """Payments from one day to another that somebody has recorded, and not taken back."""
+        return [ByHand(*row) for row in await self._pool.query(_BY_HAND, (first, last))]
 
     async def assign(self, by: By, source: str, number: str, amount: int) -> bool:
         """Record so much of an entry for an invoice of ``by.customer``'s; False if it has less."""
@@ -306,6 +329,12 @@ def _payment(row: Row) -> Payment:
         customer, id_, number, on, amount, Method(method), reference, source, who,
         at.astimezone(UTC), taken_back,
     )  # fmt: skip
+
+
+def _before(row: Row) -> Before:
+    source, on, amount, name, said, reference, account, bank, pieces, numbers = row
+    entry = Entry(source, on, amount, name, said, reference, account, bank, tuple(pieces))
+    return Before(entry, frozenset(numbers))
 
 
 def _kept(row: Row) -> Kept:

@@ -38,6 +38,7 @@ VERDICTS = {
     Verdict.OTHER_AMOUNT: N_("Autre montant que celui qui reste à payer"),
     Verdict.AMBIGUOUS: N_("Plusieurs factures nommées"),
     Verdict.UNKNOWN: N_("Aucune facture reconnue"),
+    Verdict.PERHAPS: N_("Peut-être déjà enregistré, ou d'un autre relevé"),
 }
 """Why an entry waits; what was matched waits only if its payment was taken back."""
 
