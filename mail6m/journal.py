@@ -56,6 +56,7 @@ class Journal:
         self._turned_away: Counter[str] = Counter()
         self._paused = 0
         self._silent_lists: Counter[str] = Counter()
+        self._webhooks: Counter[str] = Counter()
         self._delays = [0] * (len(_DELAYS) + 1)
         self._delay_sum = 0.0
         self.registry.register(self)
@@ -170,6 +171,10 @@ class Journal:
         if line:
             self._say(line)
 
+    def webhook(self, result: str) -> None:
+        """PayPal has told something, or somebody else in its name."""
+        self._webhooks[result] += 1
+
     def probed(self, domain: str, result: str, words: str) -> None:
         """A domain's receiving machine was asked whether it takes mail for an address."""
         self._probes[result] += 1
@@ -253,6 +258,12 @@ class Journal:
         for state in State:
             outcomes.add_metric([state.name.lower()], self._outcomes[state])
         yield outcomes
+        webhooks = CounterMetricFamily(
+            "mail6m_paypal_webhooks", "Webhooks, by what was made of them", labels=["result"]
+        )
+        for result, count in self._webhooks.items():
+            webhooks.add_metric([result], count)
+        yield webhooks
         yield self._delay_histogram()
 
     def _collect_clients(self) -> Iterator[Metric]:

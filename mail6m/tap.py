@@ -336,7 +336,8 @@ class Mail6M(Service):
             return None
         business, orders = self._foundation.business, PayPalOrders(self._foundation.console_pool)
         payments, invoices = business.payments, business.invoices
-        return Checkout(paypal, orders, payments, invoices, self._console_url, now)
+        heard = self._journal.webhook
+        return Checkout(paypal, orders, payments, invoices, self._console_url, now, heard)
 
     def _routes_changed(self) -> None:
         self._foundation.directory.forget()
@@ -439,10 +440,11 @@ class Mail6M(Service):
                 self.log.error("the embedded database does not start: {error}", error=error)
 
     async def _let_time_pass(self) -> None:
-        """Do what is due of the shelves, and look at the certificates."""
+        """Do what is due of shelves and business, and look at the certificates."""
         if self._certificates is not None:
             self._certificates.look(now())
-        for step in (self._machine.look, self._sweep.all):
+        paypal = [self._checkout.sweep] if self._checkout is not None else []
+        for step in (self._machine.look, self._sweep.all, *paypal):
             try:
                 await step()
             except StorageError as error:

@@ -127,6 +127,32 @@ def test_the_webhook_comes_first(at: Console, house: House, stand_in: StandIn) -
     assert at.ask(amounts, house.invoice) == [(11000,)]
 
 
+def test_what_paypal_looks_into(at: Console, house: House, stand_in: StandIn) -> None:
+    """Has no button any more, for whoever looks, and says why."""
+    browser = enter(at, house.admin)
+    browser.get(f"/factures/{house.invoice}")
+    order_id = browser.post(f"/factures/{house.invoice}/paypal").location.rpartition("=")[2]
+    back = stand_in.approve(order_id)
+    stand_in.pending = True
+    try:
+        browser.get(back.removeprefix("https://console.mail6m.test"))
+    finally:
+        stand_in.pending = False
+    said = "ne payez pas une seconde fois"
+    page = browser.get(f"/factures/{house.invoice}")
+    assert said in page.text
+    assert "par PayPal</button>" not in page.text
+    assert said in enter(at, house.reader).get(f"/factures/{house.invoice}").text
+    assert browser.post(f"/factures/{house.invoice}/paypal").location == page_of(house)
+    assert "PayPal vérifie votre paiement" in browser.get(page_of(house)).text
+    assert said not in browser.get("/factures").text
+
+
+def page_of(house: House) -> str:
+    """Its invoice's."""
+    return f"/factures/{house.invoice}"
+
+
 def test_another_customer_at_the_way_back(at: Console, house: House, stand_in: StandIn) -> None:
     """Whoever has the address of somebody's payment has nothing by it."""
     browser = enter(at, house.admin)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.web.client import Agent
 
-from mail6m.billing.checkout import Checkout, Result
+from mail6m.billing.checkout import LAST, QUIET, YOUNG, Checkout, Heard, Result, UnderWay
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.paypal import Away, Declined, PayPal, PayPalError, configured
 from mail6m.options import read_settings
 from mail6m.settings import Settings, SettingsError
-from mail6m.storage.errors import Refused
+from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.paypal import PayPalOrders
 from mail6m.storage.pool import Pool
+from mail6m.tap import Mail6M
 from tests.billed import an_invoice
 from tests.paypal import CLIENT, SECRET, WEBHOOK, Fault, StandIn, paypal
 from tests.reactor_thread import run, the_reactor
@@ -39,6 +43,39 @@ class Till:
     paypal: StandIn
     checkout: Checkout
     invoice: Invoice
+    later: timedelta = timedelta(0)
+    """How much time has passed."""
+    heard: list[Heard] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """As the database has it, and later."""
+        return datetime.now(UTC) + self.later
+
+    def sweep(self, later: timedelta = timedelta(0)) -> int:
+        """The server's turn, after so much time."""
+        self.later += later
+        return run(self.checkout.sweep)
+
+    def forget_others(self) -> None:
+        """Nothing more comes of the orders of other tests."""
+        ask(self.dsn, "UPDATE paypal_order SET settled_at = now() WHERE settled_at IS NULL")
+
+    def settled(self, order_id: str) -> bool:
+        """Whether nothing more will come of it."""
+        rows = ask(self.dsn, "SELECT settled_at FROM paypal_order WHERE order_id = %s", order_id)
+        return rows[0][0] is not None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the customer should not pay now."""
+        checkout, invoice = self.checkout, self.invoice
+        return run(lambda: checkout.under_way(invoice.customer, invoice.number))
+
+    def pay_otherwise(self, cents: int) -> None:
+        """A cheque comes in."""
+        number, due_on = self.invoice.number, self.invoice.due_on
+        new = NewPayment(self.invoice.customer, number, due_on, cents, Method.CHEQUE)
+        assert run(lambda: Payments(self.pool).record(by(self.invoice.customer), new))
 
     def begin(self) -> str:
         """The button; the order's id."""
@@ -78,8 +115,16 @@ class Till:
         """What has been recorded."""
         payments = Payments(self.pool)
         of = run(lambda: payments.of(self.invoice.customer, self.invoice.number))
-        assert all(one.method is Method.PAYPAL and one.recorded_by == "PayPal" for one in of)
+        of = [one for one in of if one.method is Method.PAYPAL]
+        assert all(one.recorded_by == "PayPal" for one in of)
         return [one.amount for one in of]
+
+    @property
+    def captures(self) -> int:
+        """How often money was taken at PayPal for the invoice."""
+        custom = f"{self.invoice.customer}/{self.invoice.number}"
+        units = [order["purchase_units"][0] for order in self.paypal.orders.values()]
+        return sum("payments" in unit for unit in units if unit["custom_id"] == custom)
 
 
 def client(stand_in: StandIn, secret: str = SECRET, reactor: object = None) -> PayPal:
@@ -100,16 +145,19 @@ def till(dsn: str, stand_in: StandIn) -> Iterator[Till]:
     """An invoice of 120 euros."""
     stand_in.faults.clear()
     stand_in.poor = stand_in.pending = False
-    with new_pool(dsn) as pool:
+    with new_pool(dsn, size=3) as pool:
+        heard: list[Heard] = []
         checkout = Checkout(
             client(stand_in),
             PayPalOrders(pool),
             Payments(pool),
             Invoices(pool),
             lambda: CONSOLE,
-            lambda: datetime(2026, 12, 1, tzinfo=UTC),
+            lambda: till.now(),
+            heard.append,
         )
-        yield Till(dsn, pool, stand_in, checkout, an_invoice(dsn, pool))
+        till = Till(dsn, pool, stand_in, checkout, an_invoice(dsn, pool), heard=heard)
+        yield till
 
 
 def test_an_invoice_is_paid(till: Till) -> None:
@@ -367,6 +415,253 @@ def test_a_refund_that_comes_first(till: Till) -> None:
     assert till.hear(till.captured(order_id)) == 200
     assert till.hear(refund) == 200
     assert till.paid == [12000, -2000]
+
+
+def test_a_refund_that_says_not_whose_it_is(till: Till) -> None:
+    """Has to wait as well, while an order is unsettled that it may be of; and says nothing."""
+    order_id = till.agreed()
+    till.paypal._capture(till.paypal.orders[order_id])
+    event = json.loads(till.paypal.refund(order_id, "20.00"))
+    del event["resource"]["custom_id"]
+    refund = json.dumps(event).encode()
+    events: list[object] = []
+
+    def watch(event: dict[str, object]) -> None:
+        if event["log_level"] in (LogLevel.warn, LogLevel.error, LogLevel.critical):
+            events.append(event)
+
+    globalLogPublisher.addObserver(watch)
+    try:
+        before = len(till.paypal.asked)
+        assert [till.hear(refund, {}) for _ in range(5)] == [503] * 5
+        assert len(till.paypal.asked) == before, "nobody knows yet whether it is PayPal's"
+    finally:
+        globalLogPublisher.removeObserver(watch)
+    assert events == []
+    assert till.heard == [Heard.EARLY] * 5
+    assert till.sweep(QUIET) >= 1
+    assert till.hear(refund) == 200
+    assert till.paid == [12000, -2000]
+    till.forget_others()
+    assert till.hear(till.paypal.refund(order_id, "1.00")) == 200
+    event["resource"]["links"][0]["href"] += "9"
+    assert till.hear(json.dumps(event).encode()) == 200, "nothing of ours"
+
+
+def test_forgeries_do_not_fill_the_log(till: Till) -> None:
+    """Whoever knows an order may send as many as they like: one line in ten minutes."""
+    octets = till.approved(till.begin())
+    forged = till.paypal.sign(octets) | {"PayPal-Transmission-Sig": "forged"}
+    lines: list[object] = []
+
+    def watch(event: dict[str, object]) -> None:
+        if event["log_level"] is LogLevel.warn:
+            lines.append(event)
+
+    globalLogPublisher.addObserver(watch)
+    try:
+        assert {till.hear(octets, forged) for _ in range(3)} == {403}
+        assert len(lines) == 1
+        till.later += timedelta(minutes=10)
+        till.hear(octets, forged)
+        assert len(lines) == 2
+    finally:
+        globalLogPublisher.removeObserver(watch)
+
+
+# One order at a time
+
+
+def test_two_windows_have_one_order(till: Till) -> None:
+    """One after the other, or both at once: there is one place to pay, and one payment."""
+    customer, number = till.invoice.customer, till.invoice.number
+
+    async def both() -> list[str]:
+        begin = till.checkout.begin
+        return await gatherResults(
+            [ensureDeferred(begin(by(customer), number, "fr")) for _ in range(2)]
+        )
+
+    first, second = run(both)
+    assert first == second
+    order_id = till.begin()
+    assert first.endswith(order_id)
+    rows = ask(till.dsn, "SELECT order_id FROM paypal_order WHERE number = %s", number)
+    assert rows == [(order_id,)]
+    till.paypal.approve(order_id)
+    assert till.back(order_id) is Result.PAID
+    assert (till.paid, till.captures) == ([12000], 1)
+
+
+def test_what_is_left_has_changed(till: Till) -> None:
+    """There is another order, and the first one is never captured, whoever agrees to it."""
+    first = till.begin()
+    till.pay_otherwise(2000)
+    second = till.begin()
+    assert second != first
+    unit = till.paypal.orders[second]["purchase_units"][0]
+    assert unit["amount"]["value"] == "100.00"
+    till.paypal.approve(first)
+    till.paypal.approve(second)
+    till.paypal.orders[first]["purchase_units"][0]["amount"] = unit["amount"]
+    ask(till.dsn, "UPDATE paypal_order SET amount = 10000 WHERE order_id = %s", first)
+    assert till.back(first) is Result.OTHERWISE
+    assert till.hear(till.approved(first)) == 200
+    assert till.back(second) is Result.PAID
+    assert (till.paid, till.captures) == ([10000], 1)
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_an_order_that_is_old(till: Till, forgotten: bool) -> None:
+    """Is not gone on with: PayPal ends it, or has done so."""
+    first = till.begin()
+    if forgotten:
+        del till.paypal.orders[first]
+    else:
+        till.later = YOUNG
+    second = till.begin()
+    assert second != first
+    till.paypal.approve(second)
+    assert till.back(second) is Result.PAID
+
+
+def test_pressed_again_when_it_was_agreed_to(till: Till) -> None:
+    """The way back was lost: it is paid then, and nothing is left to be."""
+    till.agreed()
+    with pytest.raises(Refused, match="nothing is to be paid"):
+        till.begin()
+    assert (till.paid, till.captures) == ([12000], 1)
+
+
+def test_nobody_pays_again_what_paypal_looks_into(till: Till) -> None:
+    """Until PayPal says that it is paid, or that it is not."""
+    till.paypal.pending = True
+    order_id = till.agreed()
+    assert not till.under_way
+    assert till.back(order_id) is Result.PENDING
+    assert till.under_way
+    with pytest.raises(UnderWay):
+        till.begin()
+    captures = till.paypal.orders[order_id]["purchase_units"][0]["payments"]["captures"]
+    captures[0]["status"] = "DECLINED"
+    assert till.hear(till.captured(order_id, "DENIED")) == 200
+    assert not till.under_way
+    till.paypal.pending = False
+    again = till.begin()
+    till.paypal.approve(again)
+    assert till.back(again) is Result.PAID
+    assert till.paid == [12000]
+
+
+def test_whoever_had_it_taken(till: Till) -> None:
+    """Though it was not claimed here, nobody pays again what PayPal looks into."""
+    order_id = till.agreed()
+    till.paypal.pending = True
+    till.paypal._capture(till.paypal.orders[order_id])
+    assert till.back(order_id) is Result.PENDING
+    assert till.under_way
+
+
+def test_nobody_pays_again_what_may_have_been_taken(till: Till) -> None:
+    """While the answer is missing; when it is there, the bank has refused, and it may be."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", "500")] * 2
+    with pytest.raises(Away):
+        till.back(order_id)
+    assert till.under_way
+    till.paypal.faults += [Fault(order_id, "500")] * 2
+    with pytest.raises(Away):
+        till.begin()
+    till.paypal.poor = True
+    assert till.begin() != order_id
+    assert not till.under_way
+
+
+# What no word comes of
+
+
+def test_a_sweep_takes_what_was_agreed_to(till: Till) -> None:
+    """Without a browser and a webhook; not at once, and not twice."""
+    till.forget_others()
+    order_id = till.agreed()
+    before = len(till.paypal.asked)
+    assert till.sweep() == 0
+    assert len(till.paypal.asked) == before
+    assert till.sweep(QUIET) == 1
+    assert (till.paid, till.captures) == ([12000], 1)
+    assert till.settled(order_id)
+    assert till.sweep(timedelta(hours=2)) == 0
+
+
+def test_a_sweep_records_what_was_taken(till: Till) -> None:
+    """Whose answer was lost, or that PayPal has looked into."""
+    till.forget_others()
+    till.paypal.pending = True
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", "lost")] * 2
+    with pytest.raises(Away):
+        till.back(order_id)
+    assert till.sweep(QUIET) == 1
+    assert (till.paid, till.under_way) == ([], True)
+    till.paypal.orders[order_id]["purchase_units"][0]["payments"]["captures"][0]["status"] = (
+        "COMPLETED"
+    )
+    assert till.sweep(timedelta(minutes=50)) == 0, "it has been asked about"
+    assert till.sweep(timedelta(minutes=11)) == 1
+    assert (till.paid, till.captures, till.under_way) == ([12000], 1, False)
+
+
+def test_a_sweep_settles_what_is_over(till: Till) -> None:
+    """In three days, whatever PayPal still knows of it; what it looks into is waited for."""
+    till.forget_others()
+    first = till.begin()
+    till.pay_otherwise(2000)
+    second = till.begin()
+    del till.paypal.orders[first]
+    assert till.sweep(QUIET) == 2
+    assert not till.settled(first)
+    assert till.sweep(LAST) == 2
+    assert till.settled(first)
+    assert till.settled(second)
+    till.paypal.pending = True
+    third = till.agreed()
+    till.back(third)
+    till.sweep(2 * LAST)
+    assert not till.settled(third)
+
+
+def test_a_sweep_while_paypal_is_away(till: Till) -> None:
+    """Asks no more of it than once, and comes again."""
+    till.forget_others()
+    order_id = till.agreed()
+    till.paypal.faults += [Fault(order_id, "500")] * 2
+    assert till.sweep(QUIET) == 0
+    assert till.paid == []
+    assert till.sweep(timedelta(hours=1, seconds=1)) == 1
+    assert till.paid == [12000]
+
+
+def test_the_servers_turn_sweeps() -> None:
+    """Every minute, whatever became of the other work."""
+    done: list[str] = []
+
+    class Work:
+        async def look(self) -> None:
+            raise Unavailable("away")
+
+        async def all(self) -> None:
+            raise RuntimeError
+
+        async def sweep(self) -> None:
+            done.append("swept")
+
+    server: Any = Mail6M(Settings())
+    server._certificates, server._machine, server._sweep = None, Work(), Work()
+    server.log = Logger(observer=lambda _: None)
+    for checkout in (Work(), None):
+        server._checkout = checkout
+        run(server._let_time_pass)
+    assert done == ["swept"]
 
 
 def test_the_database_is_away(till: Till) -> None:

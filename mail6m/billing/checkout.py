@@ -1,7 +1,11 @@
 """Paying an invoice by PayPal: the order, the way there and back, and what its webhooks tell.
 
 What was paid is always read from PayPal itself, whoever brings word of it: the browser that comes
-back, a webhook, or both, in whichever order and however often. A capture is recorded once.
+back, a webhook, or both, in whichever order and however often. A capture is recorded once. Where no
+word comes, PayPal is asked: `Checkout.sweep`.
+
+Of an invoice one order is open at a time, whatever is pressed in how many windows, and only that
+one is captured.
 """
 
 from __future__ import annotations
@@ -10,14 +14,14 @@ import enum
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
-from mail6m.billing.invoice import Kind
+from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import Away, Capture, Declined, Order, PayPal, Terms, cents_of, is_id
 from mail6m.storage.audit import By
@@ -26,6 +30,7 @@ from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.paypal import Asked, PayPalOrders
 
+_PATH = "/factures"
 ACCOUNT = "PayPal"
 """Who records what it says."""
 _LOCALES = {"fr": "fr-FR", "en": "en-GB"}
@@ -36,6 +41,18 @@ _AT_ONCE = 4
 """Webhooks that PayPal is asked about at the same time; others wait for their turn."""
 MOST_WAITING = 100
 """Those that wait; PayPal brings what is beyond again."""
+YOUNG = timedelta(hours=2)
+"""So long an order is gone on with; PayPal ends it after three hours."""
+QUIET = timedelta(minutes=10)
+"""So long the browser and the webhooks have for bringing word of an order."""
+EVERY = timedelta(hours=1)
+"""So often PayPal is asked about an order that no word came of."""
+LAST = timedelta(days=3)
+"""After which nothing comes of an order that was not captured; so long PayPal repeats webhooks."""
+_MOST_ASKED = 50
+"""Orders that are asked about in one turn."""
+_SELDOM = timedelta(minutes=10)
+"""Between two warnings of forged webhooks."""
 
 
 class Result(enum.Enum):
@@ -52,6 +69,32 @@ class Result(enum.Enum):
     """It is not to be paid any more, or another amount is: nothing was taken."""
 
 
+class UnderWay(Exception):
+    """Money for that invoice is being taken, or PayPal looks into it."""
+
+
+class Heard(enum.StrEnum):
+    """What is made of a webhook."""
+
+    TAKEN = "taken"
+    FOREIGN = "foreign"
+    """About nothing of ours."""
+    EARLY = "early"
+    """About what is yet to be recorded here, or is not ours."""
+    FORGED = "forged"
+    AWAY = "away"
+    """PayPal, or the database, could not be asked."""
+    MALFORMED = "malformed"
+
+
+_STATUS = {Heard.TAKEN: 200, Heard.FOREIGN: 200, Heard.EARLY: 503, Heard.FORGED: 403,
+           Heard.AWAY: 503, Heard.MALFORMED: 400}  # fmt: skip
+
+
+class _Early(Exception):
+    """An event is about what is yet to be recorded, or is nothing of ours."""
+
+
 class Checkout:
     """Takes money for invoices by PayPal."""
 
@@ -65,7 +108,9 @@ class Checkout:
         invoices: Invoices,
         console_url: Callable[[], str],
         now: Callable[[], datetime],
+        heard: Callable[[Heard], None] = lambda _: None,
     ) -> None:
+        """``heard`` counts webhooks by what was made of them."""
         self._paypal = paypal
         self._orders = orders
         self._payments = payments
@@ -73,6 +118,8 @@ class Checkout:
         self._console_url = console_url
         self._now = now
         self._turn = DeferredSemaphore(_AT_ONCE)
+        self._heard = heard
+        self._warned_at: datetime | None = None
 
     @property
     def site(self) -> str:
@@ -82,17 +129,29 @@ class Checkout:
     async def begin(self, by: By, number: str, language: str) -> str:
         """Where ``by`` pays what is left of an invoice of its customer's.
 
-        Raises `Refused` if there is no such invoice, or nothing to be paid of it, and
-        `mail6m.billing.paypal.PayPalError`.
+        An order that is open already is gone on with, if it is still for that. Raises `Refused` if
+        there is no such invoice, or nothing to be paid of it, `UnderWay` if it may have been paid
+        already, and `mail6m.billing.paypal.PayPalError`.
         """
-        standing = await self._invoices.get(by.customer, number)
-        base = self._console_url()
-        if standing.balance <= 0 or standing.invoice.kind is Kind.CREDIT:
-            raise Refused(f"nothing is to be paid of {number}")
-        if not base:
+        if not self._console_url():
             raise Away("nobody has said where the console is (--console-url)")
+        for _ in range(3):  # what another window has done meanwhile is seen the next time
+            standing = await self._invoices.get(by.customer, number)
+            if standing.balance <= 0 or standing.invoice.kind is Kind.CREDIT:
+                raise Refused(f"nothing is to be paid of {number}")
+            if (asked := await self._orders.open(by.customer, number)) is not None:
+                approve = await self._gone_on_with(asked, standing.balance)
+            else:
+                approve = await self._new(by, standing, language)
+            if approve:
+                return approve
+        raise UnderWay(number)
+
+    async def _new(self, by: By, standing: Standing, language: str) -> str:
+        """Where a new order is agreed to; nothing if somebody has just begun another."""
+        number = standing.invoice.number
         before = await self._orders.captured(by.customer, number)
-        here = f"{base}/factures/{number}"
+        here = f"{self._console_url()}{_PATH}/{number}"
         terms = Terms(
             f"{number}-{before + 1}" if before else number,
             _custom(by.customer, number),
@@ -103,8 +162,26 @@ class Checkout:
             here,
         )
         order = await self._paypal.create(str(uuid4()), terms)
-        await self._orders.add(by, order.id, number, standing.balance)
-        return order.approve
+        added = await self._orders.add(by, order.id, number, standing.balance)
+        return order.approve if added else ""
+
+    async def _gone_on_with(self, asked: Asked, balance: int) -> str:
+        """Where an open order is agreed to; nothing if it has come to something, or is closed."""
+        order = await self._look(asked)
+        if order is not None and _waits(order) and order.amount == balance == asked.amount:
+            young = self._now() - asked.asked_at < YOUNG
+            if young and order.approve.startswith(f"{self.site}/"):
+                return order.approve
+        result = await self._advance(asked, order)
+        if result is Result.PENDING:
+            raise UnderWay(asked.number)
+        if result is not Result.PAID and not await self._orders.close(asked):
+            raise UnderWay(asked.number)
+        return ""
+
+    async def under_way(self, customer: int, number: str) -> bool:
+        """Whether an invoice may have been paid already, and PayPal has not said so yet."""
+        return await self._orders.under_way(customer, number)
 
     async def returned(self, customer: int, number: str, order_id: str) -> Result:
         """The payer is back. Raises `Refused` if it is no order for that invoice of theirs."""
@@ -113,41 +190,78 @@ class Checkout:
             raise Refused("there is no such order")
         return await self._settle(asked)
 
+    async def sweep(self) -> int:
+        """Ask about orders that no word came of, and settle what can be; how many they were.
+
+        Whatever was taken is recorded, what was agreed to is taken, and what is over is settled.
+        """
+        for count in range(_MOST_ASKED):
+            now = self._now()
+            asked = await self._orders.next(now, now - QUIET, now - EVERY)
+            if asked is None:
+                return count
+            try:
+                result = await self._settle(asked)
+            except Away as error:  # the next turn may fare better, and so may the others
+                self.log.warn("orders at PayPal wait: {error}", error=error)
+                return count
+            except Declined as error:
+                self.log.error("order {id}: {error}", id=asked.order_id, error=error)
+                continue
+            over = result not in (Result.PAID, Result.PENDING)
+            if over and now - asked.asked_at > LAST:
+                await self._orders.settled(asked)
+        return _MOST_ASKED
+
     async def notified(self, fields: Mapping[str, str], octets: bytes) -> int:
         """A webhook: the status of the answer. PayPal brings what is not taken (2xx) again.
 
-        Only what is about an order of ours is worth a question to PayPal: no stranger's flood is.
+        Only what is about an order of ours is worth a question to PayPal: no stranger's flood is,
+        nor a line in the log.
         """
+        heard = await self._hear(fields, octets)
+        self._heard(heard)
+        return _STATUS[heard]
+
+    async def _hear(self, fields: Mapping[str, str], octets: bytes) -> Heard:
         event = _event(octets)
         if event is None:
-            return 400
+            return Heard.MALFORMED
         if len(self._turn.waiting) >= MOST_WAITING:
-            return 503
+            return Heard.AWAY
         try:
             asked = await self._asked(event)
             if asked is None:
-                return 200
+                return Heard.FOREIGN
             await self._turn.acquire()
             try:
                 if not await self._paypal.verifies(fields, octets):
-                    self.log.warn("a webhook that is not PayPal's: order {id}", id=asked.order_id)
-                    return 403
-                return await self._told(asked, event)
+                    self._warn_of_forgery(asked)
+                    return Heard.FORGED
+                await self._told(asked, event)
+                return Heard.TAKEN
             finally:
                 self._turn.release()
+        except _Early:
+            return Heard.EARLY
         except (Away, Unavailable) as error:
             self.log.warn("a webhook of PayPal's waits: {error}", error=error)
-            return 503
         except Declined as error:
             self.log.error("a webhook of PayPal's: {error}", error=error)
-            return 503
+        return Heard.AWAY
 
-    async def _told(self, asked: Asked, event: Mapping[str, Any]) -> int:
+    def _warn_of_forgery(self, asked: Asked) -> None:
+        """Now and then: whoever knows an order may send as many as they like."""
+        now = self._now()
+        if self._warned_at is None or now - self._warned_at >= _SELDOM:
+            self._warned_at = now
+            self.log.warn("a webhook that is not PayPal's: order {id}", id=asked.order_id)
+
+    async def _told(self, asked: Asked, event: Mapping[str, Any]) -> None:
         if event["event_type"] in _GIVEN_BACK:
             await self._give_back(asked, event["resource"])
         else:
             await self._settle(asked)
-        return 200
 
     async def _asked(self, event: Mapping[str, Any]) -> Asked | None:
         """The order that an event is about, if it is one of ours."""
@@ -163,32 +277,59 @@ class Checkout:
         return await self._orders.find(order_id) if is_id(order_id) else None
 
     async def _of_capture(self, refund: Mapping[str, Any]) -> Asked | None:
-        """What was paid by the capture of a refund; `Away` if that is yet to be recorded."""
+        """What was paid by the capture of a refund; `_Early` if that may be yet to be recorded."""
         capture_id = _above(refund, "captures")
         payment = await self._payments.by_source(_source(capture_id))
         if payment is not None:
-            return Asked(payment.customer, capture_id, payment.number, payment.amount, "")
-        if _CUSTOM.fullmatch(str(refund.get("custom_id"))):
-            raise Away("a refund came before what it is of")
+            amount, at = payment.amount, payment.recorded_at
+            return Asked(payment.customer, capture_id, payment.number, amount, "", at)
+        if not is_id(capture_id):
+            return None
+        if _CUSTOM.fullmatch(str(refund.get("custom_id"))) or await self._orders.any_unsettled():
+            raise _Early
         return None
 
     async def _settle(self, asked: Asked) -> Result:
         """Take the money if the payer has agreed, and record what has been taken."""
-        order = await self._paypal.order(asked.order_id)
+        return await self._advance(asked, await self._look(asked))
+
+    async def _look(self, asked: Asked) -> Order | None:
+        """An order as it stands; None if PayPal has forgotten it, as it does after some hours."""
+        try:
+            return await self._paypal.order(asked.order_id)
+        except Declined as declined:
+            if declined.status != 404:
+                raise
+            return None
+
+    async def _advance(self, asked: Asked, order: Order | None) -> Result:
+        if order is None:
+            await self._orders.close(asked)
+            return Result.OPEN
         if order.custom != _custom(asked.customer, asked.number):
             self.log.error("order {id} is for something else", id=asked.order_id)
             return Result.OTHERWISE
         if order.status == "APPROVED":
-            standing = await self._invoices.get(asked.customer, asked.number)
-            if order.amount != asked.amount or standing.balance < asked.amount:
-                self.log.warn("order {id}: not captured, its amount is wrong", id=asked.order_id)
-                return Result.OTHERWISE
-            try:
-                order = await self._captured(asked.order_id)
-            except Declined as declined:
-                self.log.info("order {id}: {why}", id=asked.order_id, why=declined.issue)
-                return Result.DECLINED
+            return await self._take(asked, order)
+        if _waits(order):
+            await self._orders.release_old(asked)
         return await self._record(asked, order)
+
+    async def _take(self, asked: Asked, order: Order) -> Result:
+        """Capture what was agreed to, if it is still to be paid, and the order is open."""
+        standing = await self._invoices.get(asked.customer, asked.number)
+        if order.amount != asked.amount or standing.balance < asked.amount:
+            self.log.warn("order {id}: not captured, its amount is wrong", id=asked.order_id)
+            return Result.OTHERWISE
+        if not await self._orders.claim(asked):
+            return Result.OTHERWISE
+        try:
+            taken = await self._captured(asked.order_id)
+        except Declined as declined:
+            self.log.info("order {id}: {why}", id=asked.order_id, why=declined.issue)
+            await self._orders.release(asked)
+            return Result.DECLINED
+        return await self._record(asked, taken)
 
     async def _captured(self, order_id: str) -> Order:
         try:
@@ -208,8 +349,12 @@ class Checkout:
             await self._orders.settled(asked)
             return Result.PAID
         if any(one.status == "PENDING" for one in order.captures):
+            await self._orders.pending(asked)
             return Result.PENDING
-        return Result.DECLINED if order.captures else Result.OPEN
+        if order.captures:
+            await self._orders.settled(asked)
+            return Result.DECLINED
+        return Result.OPEN
 
     async def _give_back(self, asked: Asked, resource: Mapping[str, Any]) -> None:
         """Money has gone back to the payer: by us, or since PayPal or the bank took it away."""
@@ -226,6 +371,11 @@ class Checkout:
 
 _TAKEN = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
 """Of captures that money has come in by; what went back since is told apart."""
+
+
+def _waits(order: Order) -> bool:
+    """For its payer to agree."""
+    return order.status in ("CREATED", "PAYER_ACTION_REQUIRED") and not order.captures
 
 
 _CUSTOM = re.compile("[0-9]+/[0-9]{4}-[0-9]{4,}")

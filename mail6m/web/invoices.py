@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 
-from mail6m.billing.checkout import Checkout, Result
+from mail6m.billing.checkout import Checkout, Result, UnderWay
 from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import PayPalError
@@ -129,7 +129,9 @@ class InvoicePages:
         """An invoice, or a credit note: its lines, its payments, and how to pay it."""
         standing, state = seen(await self._standing(visit, number), visit)
         invoice = standing.invoice
-        payable = self._checkout is not None and visit.administrator and standing.balance > 0
+        unpaid, checkout = standing.balance > 0, self._checkout
+        waits = unpaid and checkout is not None and await checkout.under_way(visit.customer, number)
+        payable = unpaid and checkout is not None and visit.administrator and not waits
         values = {
             "standing": standing,
             "invoice": invoice,
@@ -137,9 +139,10 @@ class InvoicePages:
             "payments": await self._payments.of(visit.customer, number),
             "credits": await self._invoices.credits(visit.customer, number),
             "paypal": payable,
+            "under_way": waits,
             "home": PATH,
         }
-        leads_to = self._checkout.site if payable and self._checkout is not None else ""
+        leads_to = checkout.site if payable and checkout is not None else ""
         return Html("invoice.html", values | words(standing), leads_to=leads_to)
 
     @page(PATH + "/<number>.pdf")
@@ -161,6 +164,8 @@ class InvoicePages:
             url = await self._checkout.begin(visit.by, number, visit.language)
         except Refused:
             return Redirect(f"{PATH}/{number}", visit._(N_("Il n'y a rien à payer.")))
+        except UnderWay:
+            return Redirect(f"{PATH}/{number}", visit._(_RESULTS[Result.PENDING]))
         except PayPalError:
             return Redirect(f"{PATH}/{number}", visit._(_AWAY))
         return Leave(url, self._checkout.site)
