@@ -173,7 +173,13 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
     "GET /exploitation/factures/<number>.pdf": lambda h: Sample({"number": h.invoice}, foreign=404),
     "POST /exploitation/factures/<number>/paiements": lambda h: Sample(
         {"number": h.invoice},
-        [("method", "cheque"), ("amount", "20,00"), ("on", "2026-11-03"), ("reference", "12")],
+        [
+            ("method", "cheque"),
+            ("amount", "20,00"),
+            ("on", "2026-11-03"),
+            ("reference", "12"),
+            ("once", f"{h.word:x<22}"),
+        ],
         foreign=404,
     ),
     "POST /exploitation/factures/<number>/reprendre": lambda h: Sample(

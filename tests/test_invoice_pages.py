@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,15 @@ from twisted.web.client import Agent
 from mail6m.billing.paypal import PayPal
 from mail6m.model import Role
 from mail6m.web.visit import Html, Leave
-from tests.console_client import Browser, Console, House, listening, new_house, new_operator
+from tests.console_client import (
+    Browser,
+    Console,
+    House,
+    Page,
+    listening,
+    new_house,
+    new_operator,
+)
 from tests.paypal import CLIENT, SECRET, WEBHOOK, StandIn, paypal
 from tests.reactor_thread import the_reactor
 from tests.statements import camt, entry, transaction
@@ -233,6 +242,7 @@ def test_a_cheque(at: Console, house: House, bookkeeper: Browser) -> None:
     path = f"/exploitation/factures/{house.invoice}"
     bookkeeper.get(path)
     form = [("method", "cheque"), ("amount", "1 10,50 €"), ("on", "2026-11-05"), ("reference", "7")]
+    form.append(("once", once_of(bookkeeper.get(path).text)))
     assert bookkeeper.post(path + "/paiements", form).location == path
     page = bookkeeper.get(path)
     assert "c'est plus qu'il n'en restait à payer" in page.text
@@ -255,10 +265,64 @@ def test_what_is_no_payment(
     path = f"/exploitation/factures/{house.invoice}"
     bookkeeper.get(path)
     right = {"method": "transfer", "amount": "20", "on": "2026-11-05", "reference": ""}
+    right["once"] = once_of(bookkeeper.get(path).text)
     page = bookkeeper.post(path + "/paiements", list((right | dict([wrong])).items()))
     assert page.status == 400
     assert 'aria-invalid="true"' in page.text
     assert len(at.ask("SELECT FROM payment WHERE number = %s", house.invoice)) == 1
+
+
+def once_of(page: str) -> str:
+    """The word that a form is good once by."""
+    match = re.search('name="once" value="([^"]+)"', page)
+    assert match is not None
+    return match[1]
+
+
+def test_a_form_that_is_sent_twice(at: Console, house: House, bookkeeper: Browser) -> None:
+    """Is one payment, and says so; with other figures it has to be sent anew."""
+    path = f"/exploitation/factures/{house.invoice}"
+    once = once_of(bookkeeper.get(path).text)
+    right = {"method": "cheque", "amount": "20", "on": "2026-11-05", "reference": "7"}
+
+    def send(**other: str) -> Page:
+        return bookkeeper.post(path + "/paiements", list((right | {"once": once} | other).items()))
+
+    def paid() -> list[tuple[int, ...]]:
+        return at.ask(
+            "SELECT amount::integer FROM payment WHERE number = %s AND amount <> 1000 ORDER BY 1",
+            house.invoice,
+        )
+
+    assert send().status == 303
+    assert "Le paiement est enregistré." in bookkeeper.get(path).text
+    assert send().status == 303
+    assert "Ce paiement avait déjà été enregistré" in bookkeeper.get(path).text
+    assert paid() == [(2000,)]
+    page = send(amount="30")
+    assert page.status == 409
+    assert 'value="30,00"' in page.text
+    assert send(amount="30", once=once_of(page.text)).status == 303
+    assert paid() == [(2000,), (3000,)]
+    for wrong in ("", "x", "é" * 22):
+        assert send(amount="40", once=wrong).status == 400
+    assert paid() == [(2000,), (3000,)]
+
+
+def test_a_payment_like_another(at: Console, house: House, bookkeeper: Browser) -> None:
+    """Of the same day and amount: somebody says that it is another, or it is not recorded."""
+    path = f"/exploitation/factures/{house.invoice}"
+    right = [("method", "cheque"), ("amount", "20"), ("on", "2026-11-05"), ("reference", "7")]
+    statuses = []
+    for more in ([], [], [("quand-meme", "1")]):
+        once = ("once", once_of(bookkeeper.get(path).text))
+        page = bookkeeper.post(path + "/paiements", [*right, once, *more])
+        statuses.append(page.status)
+    assert statuses == [303, 409, 303]
+    [(count,)] = at.ask(
+        "SELECT count(*) FROM payment WHERE number = %s AND amount = 2000", house.invoice
+    )
+    assert count == 2
 
 
 def test_a_mistake(at: Console, house: House, bookkeeper: Browser) -> None:

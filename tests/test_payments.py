@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import psycopg2.errors
 import pytest
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThreadPool
 
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.matching import Verdict
-from mail6m.billing.payments import Bookkeeping, Imported
+from mail6m.billing.payments import Bookkeeping, Imported, Twice
 from mail6m.billing.statement import NoStatement
 from mail6m.model import HOUSE
 from mail6m.storage.audit import By
@@ -104,6 +106,30 @@ def test_a_cheque(office: Office) -> None:
             for euros in ("50.00", "70.00")]  # fmt: skip
     assert office.audit(invoice.customer) == said
     assert office.audit(HOUSE) == []
+
+
+def test_a_form_sent_twice_at_once(office: Office) -> None:
+    """Is one payment, whichever of the two comes first; for another invoice it is another."""
+    invoice, other = office.invoice(), office.invoice()
+
+    def record(number: str, cents: int = 5000) -> Any:
+        given = (BOOKKEEPER, number, cents, Method.CHEQUE, TODAY, "7", "a-word-for-it-alone")
+        return ensureDeferred(office.book.record(*given))
+
+    async def both() -> list[tuple[bool, Any]]:
+        return await DeferredList(
+            [record(invoice.number) for _ in range(2)], consumeErrors=True
+        )  # fmt: skip
+
+    (_, one), (_, two) = sorted(run(both), reverse=True, key=lambda result: result[0])
+    assert one.balance == 7000
+    assert two.check(Twice)
+    assert two.value.same
+    assert len(office.of(invoice)) == 1
+    with pytest.raises(Twice) as raised:
+        run(lambda: record(invoice.number, 4000))
+    assert not raised.value.same
+    assert run(lambda: record(other.number)).balance == 7000
 
 
 def test_more_than_is_to_be_paid(office: Office) -> None:

@@ -42,6 +42,15 @@ class Imported:
     """Those that somebody has to look at."""
 
 
+class Twice(Exception):
+    """A payment has been recorded from the same form."""
+
+    def __init__(self, same: bool) -> None:
+        super().__init__("a payment has been recorded already")
+        self.same = same
+        """It was this very one."""
+
+
 class Bookkeeping:
     """Records payments, and finds out what those of statements are for."""
 
@@ -67,11 +76,19 @@ class Bookkeeping:
         return paris_day(self._now())
 
     async def record(
-        self, by: By, number: str, amount: int, method: Method, on: date, reference: str = ""
+        self,
+        by: By,
+        number: str,
+        amount: int,
+        method: Method,
+        on: date,
+        reference: str = "",
+        once: str = "",
     ) -> Standing:
         """Record a payment; what is beyond the invoice's balance is an overpayment, and shown so.
 
-        Returns the invoice as it stands then. Raises `Refused` if it cannot be.
+        Returns the invoice as it stands then. Raises `Twice` if one has been recorded for it under
+        the same word ``once``, and `Refused` if it cannot be.
         """
         standing = await self._payable(number)
         if amount <= 0:
@@ -79,9 +96,25 @@ class Bookkeeping:
         if on > self.today:
             raise Refused(f"{on} is yet to come")
         customer = standing.invoice.customer
-        new = NewPayment(customer, number, on, amount, method, reference)
-        await self._payments.record(by.at(customer), new)
+        source = _source(number, once)
+        new = NewPayment(customer, number, on, amount, method, reference, source)
+        if not await self._payments.record(by.at(customer), new):
+            there = await self._payments.by_source(source or "")
+            raise Twice(there is not None and _is(there, new))
         return await self._invoices.get(customer, number)
+
+    async def like(self, number: str, amount: int, on: date, once: str = "") -> bool:
+        """Whether as much of an invoice was paid on that day, and is not taken back.
+
+        What was recorded under the word ``once`` is not another payment.
+        """
+        own = _source(number, once)
+        said = [
+            (one.amount, one.received_on, one.taken_back)
+            for one in await self._of(number)
+            if own is None or one.source != own
+        ]
+        return (amount, on, False) in said
 
     async def take_back(self, by: By, number: str, payment: int, reason: str) -> None:
         """Take back a payment that was a mistake. Raises `Refused` if it cannot be."""
@@ -154,3 +187,13 @@ class Bookkeeping:
     async def _of(self, number: str) -> list[Payment]:
         standing = await self._invoices.by_number(number)
         return await self._payments.of(standing.invoice.customer, number)
+
+
+def _source(number: str, once: str) -> str | None:
+    """What a payment is recorded under that has such a word."""
+    return f"form:{number}:{once}" if once else None
+
+
+def _is(there: Payment, new: NewPayment) -> bool:
+    said = (there.amount, there.received_on, there.method, there.reference)
+    return said == (new.amount, new.received_on, new.method, new.reference)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +14,7 @@ from wtforms.validators import InputRequired
 from mail6m.billing.credits import CreditNotes
 from mail6m.billing.invoice import Standing
 from mail6m.billing.months import paris_day
-from mail6m.billing.payments import Bookkeeping
+from mail6m.billing.payments import Bookkeeping, Twice
 from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
@@ -45,6 +47,14 @@ _BY_HAND = (Method.CHEQUE, Method.TRANSFER)
 
 
 _NO_DAY = N_("Cette date n'est pas possible.")
+_ONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_SENT = N_(
+    "Un paiement est déjà enregistré depuis cette page : vérifiez, puis enregistrez à nouveau."
+)
+_LIKE = N_(
+    "Un paiement de ce montant et de cette date est déjà enregistré. Si c'en est un autre, cochez"
+    " la case."
+)
 
 
 class Day(DateField):
@@ -144,21 +154,40 @@ class HouseInvoicePages:
 
     @act(PATH + "/<number>/paiements", Access.BOOKKEEPER)
     async def record(self, visit: Visit, number: str) -> Answer:
-        """The button Enregistrer: a cheque or a transfer has come in."""
+        """The button Enregistrer: a cheque or a transfer has come in.
+
+        A form is good for one payment, however often it is sent; for one more that looks like
+        another, somebody has to say that it is.
+        """
         standing = await self._standing(number)
         form = PaymentForm(visit, visit.form)
         if not form.validate() or standing.invoice.corrects is not None:
             return await self._page(visit, standing, form, 400)
-        method, on = Method(form.method.data), form.on.data
-        assert on is not None
-        reference = form.reference.data or ""
-        after = await self._bookkeeping.record(
-            visit.by, number, form.amount.data, method, on, reference
-        )
-        said = N_("Le paiement est enregistré.")
-        if after.balance < 0:
-            said = N_("Le paiement est enregistré : c'est plus qu'il n'en restait à payer.")
+        once = visit.form.get("once", "")
+        if _ONCE.fullmatch(once) is None:
+            return await self._page(visit, standing, form, 400, _SENT)
+        try:
+            said = await self._record(visit, number, form, once)
+        except Twice as twice:
+            if not twice.same:
+                return await self._page(visit, standing, form, 409, _SENT)
+            said = N_("Ce paiement avait déjà été enregistré : il ne l'est qu'une fois.")
+        if not said:
+            return await self._page(visit, standing, form, 409, _LIKE)
         return Redirect(f"{PATH}/{number}", visit._(said))
+
+    async def _record(self, visit: Visit, number: str, form: PaymentForm, once: str) -> str:
+        """What is said when it has been recorded; nothing if somebody has to look first."""
+        amount, method, on = form.amount.data, Method(form.method.data), form.on.data
+        assert on is not None
+        book, anyway = self._bookkeeping, visit.form.get("quand-meme") == "1"
+        if not anyway and await book.like(number, amount, on, once):
+            return ""
+        reference = form.reference.data or ""
+        after = await book.record(visit.by, number, amount, method, on, reference, once)
+        if after.balance < 0:
+            return N_("Le paiement est enregistré : c'est plus qu'il n'en restait à payer.")
+        return N_("Le paiement est enregistré.")
 
     @act(PATH + "/<number>/reprendre", Access.BOOKKEEPER)
     async def take_back(self, visit: Visit, number: str) -> Answer:
@@ -223,7 +252,12 @@ class HouseInvoicePages:
         return Html("operator/credit.html", values, status)
 
     async def _page(
-        self, visit: Visit, standing: Standing, form: PaymentForm, status: int = 200
+        self,
+        visit: Visit,
+        standing: Standing,
+        form: PaymentForm,
+        status: int = 200,
+        wrong: str = "",
     ) -> Answer:
         invoice = standing.invoice
         customer, number = invoice.customer, invoice.number
@@ -237,6 +271,9 @@ class HouseInvoicePages:
             "letters": LETTERS,
             "overdue": standing.overdue(today(visit)),
             "form": form,
+            "once": secrets.token_urlsafe(16),
+            "wrong": wrong,
+            "like": wrong == _LIKE,
             "home": PATH,
         }
         return Html("operator/invoice.html", values | words(standing), status)
