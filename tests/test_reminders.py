@@ -23,7 +23,7 @@ from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.pool import Pool
 from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.tariffs import SellerTable
-from tests.billed import DUCHEMIN, an_invoice
+from tests.billed import DUCHEMIN, a_credit, an_invoice
 from tests.posted import BASE, Post, Told, add_accounts, add_customer
 from tests.reactor_thread import run
 from tests.stored import ask, by, new_customer, new_database, new_pool
@@ -243,3 +243,28 @@ def test_who_may_still_sign_in_has_the_file_too(office: Office) -> None:
     assert customer == invoice.customer
     assert f"/factures/{invoice.number}" in letter.text
     assert [one.octets for one in letter.attachments] == [b"%PDF"]
+
+
+@pytest.mark.parametrize("paid", [0, 8000, 12000])
+def test_a_credit_note_is_told(office: Office, paid: int) -> None:
+    """Once, with its file: what it takes back and why, and what is left; no reminder follows."""
+    invoice = office.invoice()
+    office.letters(ISSUED)
+    if paid:
+        office.pay(invoice, paid)
+    credit = a_credit(office.pool, invoice)
+    assert office.letters(DUE) == [], "its file is not there yet"
+    office.document(credit)
+    [(to, subject)] = office.letters(DUE)
+    assert to == "georges@duchemin.fr"
+    assert subject == f"Avoir {credit.number} sur la facture {invoice.number}"
+    [(_, _, letter)] = office.post.sent
+    text = letter.text.replace("\u00a0", " ").replace("\u202f", " ")
+    assert "40,00 € TTC" in text
+    assert "Geste commercial" in text
+    left = {0: "Il reste 80,00 € à payer", 8000: "ne reste rien", 12000: "payé 40,00 € de trop"}
+    assert left[paid] in text
+    assert f"/factures/{credit.number}" in text
+    assert [one.name for one in letter.attachments] == [f"mail6m-{credit.number}.pdf"]
+    if paid:
+        assert office.letters(DUE + timedelta(days=40)) == []

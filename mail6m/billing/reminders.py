@@ -1,4 +1,4 @@
-"""Letters about invoices: that there is one, and, while it is unpaid, two reminders.
+"""Letters about invoices: that there is one, or a credit note, and, while unpaid, two reminders.
 
 That is all: whether somebody is suspended who does not pay is for an operator to decide. The
 invoice goes with each of them, since the console may be closed to whoever reads it by then: the
@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mail6m.billing.documents import Documents
-from mail6m.billing.invoice import Invoice, Standing
+from mail6m.billing.invoice import Invoice, Kind, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.reference import spaced
 from mail6m.letters import Attachment, Notice, Notices
@@ -28,7 +28,7 @@ from mail6m.storage.preferences import PreferencesTable
 
 PATH = "/factures"
 """Where a letter leads to, within the console, with the invoice's number."""
-ISSUED = "invoice"
+ISSUED, CREDITED = "invoice", "credit_note"
 REMINDERS = (("invoice_reminder", 15), ("invoice_last_reminder", 30))
 """The reminders, and how many days after the last day for paying they are sent."""
 PATIENCE = timedelta(days=10)
@@ -96,7 +96,8 @@ class InvoiceLetters:
                     return letter if self._has_waited(account) else None
                 break
         fresh = today - account.issued_on <= NEW and not days > 0
-        return ISSUED if fresh and ISSUED not in account.told else None
+        news = CREDITED if account.kind is Kind.CREDIT else ISSUED
+        return news if fresh and news not in account.told else None
 
     def _has_waited(self, account: Account) -> bool:
         return account.told_at is None or self._now() - account.told_at >= PATIENCE
@@ -114,9 +115,23 @@ class InvoiceLetters:
             whom.addresses,
             whom.language,
             path,
-            _values(standing) | {"here": whom.here},
+            await self._values(standing) | {"here": whom.here},
             [Attachment(f"mail6m-{account.number}.pdf", "application/pdf", pdf)],
         )
+
+    async def _values(self, standing: Standing) -> dict[str, object]:
+        invoice = standing.invoice
+        if invoice.corrects is None:
+            return _of_invoice(standing)
+        corrected = await self._invoices.get(invoice.customer, invoice.corrects)
+        return {
+            "company": " ".join(invoice.buyer.name.split()),
+            "number": invoice.number,
+            "corrects": invoice.corrects,
+            "amount_back": -invoice.gross,
+            "reason": invoice.reason,
+            "balance": corrected.balance,
+        }
 
     async def _whom(self, invoice: Invoice) -> _Whom:
         """Who reads it; of a customer that is leaving or gone, whoever is known from before."""
@@ -139,7 +154,7 @@ class InvoiceLetters:
             return None
 
 
-def _values(standing: Standing) -> dict[str, object]:
+def _of_invoice(standing: Standing) -> dict[str, object]:
     invoice = standing.invoice
     return {
         "company": " ".join(invoice.buyer.name.split()),

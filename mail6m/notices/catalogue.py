@@ -293,6 +293,23 @@ INVOICE_LAST_REMINDER = Kind(
     N_("Voir la facture"),
     _INVOICE,
 )
+CREDIT_NOTE = Kind(
+    "credit_note",
+    N_("Avoir"),
+    N_("Quand un avoir est émis ; il y est joint."),
+    CONTRACT,
+    "/factures/2026-0043",
+    N_("Voir l'avoir"),
+    _COMPANY
+    | {
+        "number": "2026-0043",
+        "corrects": "2026-0042",
+        "amount_back": 4_000,
+        "reason": "Geste commercial",
+        "balance": 20_000,
+        "here": True,
+    },
+)
 CLOSING_ASKED = Kind(
     "closing_asked",
     N_("Résiliation demandée"),
@@ -352,6 +369,7 @@ KINDS = (
     INVOICE,
     INVOICE_REMINDER,
     INVOICE_LAST_REMINDER,
+    CREDIT_NOTE,
     CLOSING_ASKED,
     CLOSING_DONE,
     CERTIFICATE_ENDING,

@@ -39,7 +39,7 @@ SELECT customer_id, number, kind, company, issued_on, due_on, gross, balance,
        coalesce(t.told, '{{}}'), t.told_at
 FROM ({_ACCOUNTS}) AS account LEFT JOIN invoice_told t USING (customer_id, number)
 WHERE kind = 'invoice' AND balance > 0 AND due_on <= %(overdue)s
-   OR kind = 'invoice' AND issued_on >= %(new)s
+   OR issued_on >= %(new)s
       AND EXISTS (SELECT FROM invoice_document d
                   WHERE (d.customer_id, d.number) = (account.customer_id, account.number))
 ORDER BY issued_on, number"""
@@ -111,9 +111,9 @@ class Ledger:
         return int(count), int(unpaid)
 
     async def untold(self, overdue: date, new: date) -> list[Account]:
-        """Invoices that may need a letter: unpaid and due until a day, or issued since another.
+        """What may need a letter: invoices unpaid and due until a day, or issued since another.
 
-        Of the latter those alone whose PDF is there.
+        Of the latter, credit notes among them, those alone whose PDF is there.
         """
         rows = await self._pool.query(_UNPAID, {"overdue": overdue, "new": new})
         return [_account((*row[:8], tuple(row[8]), utc(row[9]))) for row in rows]
