@@ -197,7 +197,8 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         foreign=404,
     ),
     "POST /exploitation/paiements/affecter": lambda h: Sample(
-        fields=[("ligne", h.entry), ("number", h.invoice), ("amount", "50,00")], foreign=404
+        fields=[("ligne", h.entry), ("number", h.invoice), ("amount", "50,00"), ("deja", 0)],
+        foreign=404,
     ),
     "POST /exploitation/paiements/ecarter": lambda h: Sample(
         fields=[("ligne", h.entry), ("raison", "Assurance")], foreign=404

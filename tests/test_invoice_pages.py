@@ -386,13 +386,16 @@ def test_a_statement(at: Console, house: House, bookkeeper: Browser) -> None:
     page = bookkeeper.post(path, [("releve", octets)])
     assert "0 enregistré, 0 à regarder, 2 déjà connus." in page.text
     [(source,)] = at.ask("SELECT source FROM statement_entry WHERE text = %s", unknown)
-    wrong = [("ligne", source), ("number", "2026-9999"), ("amount", "3,00")]
+    wrong = [("ligne", source), ("number", "2026-9999"), ("amount", "3,00"), ("deja", "0")]
     page = bookkeeper.post(path + "/affecter", wrong)
     assert page.status == 409
     assert "Il n'y a pas de facture 2026-9999" in page.text
     assert bookkeeper.post(path + "/affecter", [*wrong[:2], ("amount", "x")]).status == 400
     right = [("ligne", source), ("number", f" {house.invoice} "), ("amount", "1,00")]
+    assert bookkeeper.post(path + "/affecter", [*right, ("deja", "x")]).status == 404
+    right.append(("deja", "0"))
     assert bookkeeper.post(path + "/affecter", right).location == path
+    assert bookkeeper.post(path + "/affecter", right).status == 409, "a double click"
     page = bookkeeper.get(path)
     assert "il en reste 2,00 €" in page.text
     bookkeeper.post(path + "/ecarter", [("ligne", source), ("raison", "Don")])

@@ -168,13 +168,18 @@ class Bookkeeping:
             await self._payments.entries(first, last), await self._payments.by_hand(first, last)
         )
 
-    async def assign(self, by: By, source: str, number: str, amount: int) -> Standing:
-        """Record so much of an entry for an invoice. Raises `Refused` if it cannot be."""
+    async def assign(
+        self, by: By, source: str, number: str, amount: int, seen: int | None = None
+    ) -> Standing:
+        """Record so much of an entry for an invoice.
+
+        Raises `Refused` if it cannot be, or more of the entry is assigned by now than was ``seen``.
+        """
         standing = await self._payable(number)
         if amount <= 0:
             raise Refused("a payment is of more than nothing")
         by = by.at(standing.invoice.customer)
-        if not await self._payments.assign(by, source, number, amount):
+        if not await self._payments.assign(by, source, number, amount, seen):
             raise Refused("so much is not left of that entry")
         return await self._invoices.get(standing.invoice.customer, number)
 

@@ -90,7 +90,7 @@ _ASSIGN = """
 WITH entry AS (
     UPDATE statement_entry SET assigned = assigned + %(amount)s, parts = parts + 1
     WHERE customer_id = 0 AND source = %(source)s AND aside IS NULL
-      AND assigned + %(amount)s <= amount
+      AND assigned + %(amount)s <= amount AND assigned = coalesce(%(seen)s, assigned)
       AND EXISTS (SELECT FROM invoice WHERE customer_id = %(customer)s AND number = %(number)s
                   AND kind = 'invoice')
     RETURNING source, parts, booked_on, coalesce(nullif(text, ''), reference) AS said
@@ -280,13 +280,19 @@ class Payments:
         """Payments from one day to another that somebody has recorded, and not taken back."""
         return [ByHand(*row) for row in await self._pool.query(_BY_HAND, (first, last))]
 
-    async def assign(self, by: By, source: str, number: str, amount: int) -> bool:
-        """Record so much of an entry for an invoice of ``by.customer``'s; False if it has less."""
+    async def assign(
+        self, by: By, source: str, number: str, amount: int, seen: int | None = None
+    ) -> bool:
+        """Record so much of an entry for an invoice of ``by.customer``'s; False if it has less.
+
+        Or if another part of it is assigned by now than was ``seen``.
+        """
         parameters = {
             "customer": by.customer,
             "source": text(source),
             "number": text(number),
             "amount": amount,
+            "seen": seen,
         }
         act = note(by, Act.PAYMENT_RECORDED, _object(number, amount))
         return bool(await self._pool.query(_ASSIGN, parameters | act))

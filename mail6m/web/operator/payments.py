@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from wtforms import Form
@@ -83,14 +84,17 @@ class PaymentPages:
 
     @act(PATH + "/affecter", Access.BOOKKEEPER)
     async def assign(self, visit: Visit) -> Answer:
-        """The button Affecter: so much of an entry is for an invoice."""
+        """The button Affecter: so much of an entry is for an invoice; sent twice, it is once."""
         kept = await self._entry(visit)
         form = AssignForm(visit.form)
         if not form.validate():
             return await self._page(wrong=(kept, form), status=400)
         number = (form.number.data or "").strip()
+        source, seen = kept.entry.source, visit.form.get("deja", "")
+        if not re.fullmatch("[0-9]{1,15}", seen):
+            raise NotFound
         try:
-            await self._bookkeeping.assign(visit.by, kept.entry.source, number, form.amount.data)
+            await self._bookkeeping.assign(visit.by, source, number, form.amount.data, int(seen))
         except Refused:
             said = N_("Il n'y a pas de facture %(number)s, ou cette ligne n'a plus autant.")
             form.number.errors = [visit._(said) % {"number": number}]
