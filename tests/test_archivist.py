@@ -240,7 +240,7 @@ def test_a_request_is_made_and_its_state_shown(at: Console, customer: console_cl
     )
     reader = entered(at, customer.reader)
     page = reader.get(PAGE)
-    assert re.search(r"Refusée , Aujourd'hui [\d:]+ Trop vieux", words(page.text))
+    assert re.search(r"Refusée , aujourd'hui [\d:]+ Trop vieux", words(page.text))
     assert "Demander" not in words(page.text)
     assert reader.post(PAGE, asked).status == 403
 

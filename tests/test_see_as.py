@@ -122,6 +122,9 @@ def test_what_is_seen(
         assert seen.company in shown.text
         assert f"Vous voyez la console de {seen.company}" in shown.text
         assert "/securite" not in shown.text
+        acts = re.findall(r'method="post" action="(.*?)"', shown.text)
+        assert acts == ["/exploitation/quitter", "/deconnexion"]
+        assert 'name="id"' not in shown.text
     elif route.access in (Access.READER, Access.ADMINISTRATOR):
         assert shown.status == 404
         assert seen.word not in re.sub("(?s)<aside class=.viewing.*?</aside>", "", shown.text)

@@ -77,7 +77,7 @@ def test_prices_from_a_day_on(at: Console, browser: Browser) -> None:
         ("tiroir", "quarante", "Indiquez un montant comme 40 ou 40,50."),
         ("tiroir", "-1", "Indiquez un montant comme 40 ou 40,50."),
         ("malle", "40,505", "Indiquez un montant comme 40 ou 40,50."),
-        ("disc", "", "Il manque."),
+        ("disc", "", "Remplissez ce champ."),
         ("vat", "100", "Indiquez un taux comme 20 ou 5,5."),
         ("free_months", "121", "Indiquez un nombre de 0 à 120."),
         ("since", "2005-01-01", "Ce jour est passé."),
@@ -96,7 +96,7 @@ def test_wrong_prices(at: Console, browser: Browser, name: str, typed: str, said
 
 def test_the_company(at: Console, browser: Browser) -> None:
     """Is kept without the spaces that numbers are typed with."""
-    assert "Personne encore n'envoie" in browser.get(PATH).text
+    assert "Aucune société n'est encore indiquée" in browser.get(PATH).text
     form = COMPANY | {"since": _today().isoformat()}
     assert browser.post(PATH + "/societe", list(form.items())).location == PATH
     page = browser.get(PATH).text
@@ -115,7 +115,7 @@ def test_the_company(at: Console, browser: Browser) -> None:
         ("vat_number", "FR07484373378", "Ce numéro n'est pas juste, ou n'est pas celui de ce"),
         ("iban", "FR14 2004 1010 0505 0001 3M02 607", "Cet IBAN n'est pas juste."),
         ("bic", "PSST", "Un BIC a 8 ou 11 signes."),
-        ("city", "", "Il manque."),
+        ("city", "", "Remplissez ce champ."),
         ("payment_days", "61", "Ce n'est pas juste."),
     ],
 )

@@ -35,7 +35,9 @@ SCOPES = {
 class KeyForm(Form):
     """A new key."""
 
-    name = Line(N_("Nom"), [DataRequired(N_("Dites quel programme s'en servira.")), at_most(60)])
+    name = Line(
+        N_("Nom de la clé"), [DataRequired(N_("Dites quel programme s'en servira.")), at_most(60)]
+    )
     scopes = SelectMultipleField(
         N_("Ce qu'elle permet"),
         [DataRequired(N_("Cochez ce que la clé permet."))],

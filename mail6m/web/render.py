@@ -149,10 +149,13 @@ class _Texts:
         self._date = lru_cache(maxsize=1_000)(self._new_date)
         self._number = lru_cache(maxsize=1_000)(self._new_number)
 
-    def moment(self, at: datetime, visit: Visit) -> str:
-        """``Aujourd'hui 16:01:21``, ``Hier …``, else the date."""
+    def moment(self, at: datetime, visit: Visit, *, inside: bool = False) -> str:
+        """``Aujourd'hui 16:01:21``, ``Hier …``, else the date; not capital ``inside`` a text."""
         local = at.astimezone(visit.zone)
-        return f"{self._date(local.date(), visit.today)} {local:%H:%M:%S}"
+        day = self._date(local.date(), visit.today)
+        return (
+            f"{day[0].lower()}{day[1:]} {local:%H:%M:%S}" if inside else f"{day} {local:%H:%M:%S}"
+        )
 
     def _new_date(self, day: date, today: date) -> str:
         if day == today:

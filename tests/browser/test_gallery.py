@@ -51,6 +51,10 @@ _PATIENT = """const setsOut = setTimeout;
 window.setTimeout = (act, delay, ...more) => delay < 1000 ? setsOut(act, delay, ...more) : 0;"""
 """A page that would look again by itself in some seconds stays as it is."""
 
+_CUT_OFF = """[...document.querySelectorAll(".scroll:not([tabindex])")]
+.some((place) => place.scrollWidth > place.clientWidth + 1)"""
+"""Tables of numbers may be scrolled, and say so by their tabindex; the others fit."""
+
 PAGES = {route.rule: route for route in console_routes() if route.method == "GET"}
 
 
@@ -801,6 +805,8 @@ def test_page(hall: Hall, axe: Axe, html_judge: HtmlJudge, shots: Path, scene: S
         page.screenshot(path=shots / f"{view}.jpg", full_page=True, **_SHOT)
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             faults.append(f"{view}: it is wider than the window")
+        if page.evaluate(_CUT_OFF):
+            faults.append(f"{view}: a table is wider than its place, and hides its last columns")
         faults += [f"{view}: {fault}" for fault in axe.faults(page)]
     faults += window.trouble
     window.trouble.clear()

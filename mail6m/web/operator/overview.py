@@ -212,7 +212,8 @@ def _disk(visit: Visit, disk: Disk) -> State:
 def _certificate(visit: Visit, certificate: CertificateEnd) -> State:
     left = certificate.ends - visit.now
     words = visit._(_ENDED if left <= timedelta() else _ENDS)
-    day = format_date(certificate.ends.astimezone(visit.zone).date(), locale=visit.language)
+    ends = certificate.ends.astimezone(visit.zone).date()
+    day = format_date(ends, "d MMMM y", locale=visit.language)
     about = visit._(N_("Certificat de %(name)s")) % {"name": certificate.name}
     return State(left > SOON, about, words % {"day": day, "days": max(left.days, 0)})
 

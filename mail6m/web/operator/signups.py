@@ -8,6 +8,7 @@ from wtforms.validators import DataRequired
 from mail6m.access.signup import WAITING, Mode, SignUp, Taken
 from mail6m.web.forms import Line, at_most
 from mail6m.web.menu import N_
+from mail6m.web.preferences import PLANS
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 
@@ -15,7 +16,9 @@ from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
 class RefusalForm(Form):
     """Why somebody may not become a customer."""
 
-    reason = Line(N_("Motif"), [DataRequired(N_("Dites pourquoi vous refusez.")), at_most(500)])
+    reason = Line(
+        N_("Motif du refus"), [DataRequired(N_("Dites pourquoi vous refusez.")), at_most(500)]
+    )
 
 
 class OperatorSignUpPages:
@@ -56,6 +59,7 @@ class OperatorSignUpPages:
 
     async def _list(self, form: RefusalForm, number: int = 0, status: int = 200) -> Answer:
         values = {"waiting": await self._signup.waiting(), "form": form, "number": number}
+        values["plans"] = PLANS
         values["closed"] = self._signup.mode is not Mode.APPROVAL
         return Html("operator/signups.html", values, status)
 

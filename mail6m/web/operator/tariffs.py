@@ -25,7 +25,7 @@ from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, Redirect, Visit
 
 PATH = "/exploitation/tarifs"
-_NEEDED = N_("Il manque.")
+_NEEDED = N_("Remplissez ce champ.")
 _AMOUNT = re.compile(r"([0-9]{1,7})(?:[,.]([0-9]{1,2}))?")
 _BARE = {"siret", "vat_number", "iban", "bic"}
 _WRONG = {
