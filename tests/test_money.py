@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mail6m.billing.credits import CreditNotes, left_of
-from mail6m.billing.identifiers import bare, is_bic, is_iban, is_siret, is_vat_number
+from mail6m.billing.identifiers import (
+    bare,
+    is_bic,
+    is_european_vat_number,
+    is_iban,
+    is_siret,
+    is_vat_number,
+)
 from mail6m.billing.invoice import (
     Invoice,
     Kind,
@@ -767,6 +774,10 @@ NUMBERS = [
     (is_vat_number, "FR06484373378", True),
     (is_vat_number, "FR07484373378", False),
     (is_vat_number, "BE0484373378", False),
+    (is_european_vat_number, "FR06484373378", True),
+    (is_european_vat_number, "FR07484373378", False),
+    (is_european_vat_number, "BE0484373378", True),
+    (is_european_vat_number, "CH0484373378", False),
     (is_iban, "FR1420041010050500013M02606", True),
     (is_iban, "DE89370400440532013000", True),
     (is_iban, "FR1420041010050500013M02607", False),

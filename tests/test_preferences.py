@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from mail6m.model import Plan
+from mail6m.storage.contracts import Contracts
 from mail6m.storage.plans import DEDICATED, Subscription
 from mail6m.storage.preferences import Preferences, PreferencesTable
 from mail6m.web.preferences import LABELS, PreferencesForm
@@ -36,6 +37,7 @@ TYPED: dict[str, str] = {
     "plan": "tiroir",
 }
 del TYPED["archive_spam"], TYPED["refuse_forged"]
+SAID = re.compile(r"(Indiquez|Écrivez|Choisissez|200 caractères|Un SIRET|Ce numéro) .*\.")
 TIROIR = Subscription("tiroir", Plan.TIROIR.capacity, None, None)
 
 
@@ -49,7 +51,7 @@ def test_the_brochures_labels_in_its_order() -> None:
     brochure = """Société|Nom|Prénom|Téléphone|Fax|E-mail|Adresse|Code Postal|Ville|Pays
         |Lignes dans le meuble|Lignes dans la recherche|Meuble|DVD|Spams"""
     ours = [field.label.text for field in form()]
-    more = ["Langue", "Fuseau horaire", "Usurpation"]
+    more = ["Langue", "Fuseau horaire", "Usurpation", "N° Siret", "N° de TVA"]
     assert ours == [*(label.strip() for label in brochure.split("|")), *more]
     assert list(LABELS.values()) == ours
 
@@ -85,6 +87,10 @@ def test_the_brochures_example_is_valid() -> None:
         ({"time_zone": "../../etc/passwd"}, {"time_zone"}),
         ({"phone": "0" * 200}, set()),
         ({"phone": "0" * 201}, {"phone"}),
+        ({"siret": "732 829 320 00074", "vat_number": "fr 44 732829320"}, set()),
+        ({"siret": "732 829 320 00075", "vat_number": "FR44"}, {"siret", "vat_number"}),
+        ({"siret": "non", "vat_number": "US123456789"}, {"siret", "vat_number"}),
+        ({"siret": "", "vat_number": "BE 0484.373.378"}, set()),
         (dict.fromkeys(("last_name", "phone", "fax", "address", "country"), ""), set()),
     ],
 )
@@ -96,13 +102,18 @@ def test_what_is_wrong(changes: dict[str, str], wrong: set[str]) -> None:
     for field in filled:
         assert len(field.errors) == (field.name in wrong)
         for said in field.errors:
-            assert re.fullmatch(r"(Indiquez|Écrivez|Choisissez|200 caractères) .*\.", str(said))
+            assert re.fullmatch(
+                r"(Indiquez|Écrivez|Choisissez|200 caractères|Un SIRET|Ce numéro) .*\.", str(said)
+            )
 
 
 def test_what_is_tidied_up() -> None:
     """Spaces around and lines within a text go; an address has its canonical domain."""
-    filled = form(company="  Duchemin \r\n et  fils ", email=" Georges@Élan.FR ")
+    filled = form(
+        company="  Duchemin \r\n et  fils ", email=" Georges@Élan.FR ", siret="732 829 320 00074 "
+    )
     assert filled.validate()
+    assert filled.wanted.siret == "73282932000074"
     assert filled.wanted.company == "Duchemin et fils"
     assert filled.wanted.email == "Georges@xn--lan-9la.fr"
 
@@ -197,6 +208,15 @@ def test_save_and_get(at: Console, house: House) -> None:
     done = acts(at, house)
     assert len(done) == 2
     assert done[1] == ("preferences changed", "company, city, archive_spam")
+
+
+def test_invoices_name_the_companys_numbers(at: Console, house: House) -> None:
+    """As they are when it is issued (CGI, annexe II, 242 nonies A)."""
+    numbers = replace(DUCHEMIN, siret="73282932000074", vat_number="FR44732829320")
+    with new_pool(at.dsn) as pool:
+        run(lambda: PreferencesTable(pool).save(by(house.number), numbers))
+        buyer = run(lambda: Contracts(pool).buyer(house.number))
+    assert (buyer.siret, buyer.vat_number) == (numbers.siret, numbers.vat_number)
 
 
 # The page

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[0-9A-Z]{11,30}")
+_UNION = "AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK|XI"
+_VAT_OF_OTHERS = re.compile(rf"({_UNION})[0-9A-Z+*]{{2,12}}")
 _BIC = re.compile(r"[A-Z]{6}[0-9A-Z]{2}([0-9A-Z]{3})?")
 
 
@@ -29,6 +31,11 @@ def is_vat_number(text: str) -> bool:
         return False
     siren = text[4:]
     return _luhn(siren) and int(text[2:4]) == (12 + 3 * (int(siren) % 97)) % 97
+
+
+def is_european_vat_number(text: str) -> bool:
+    """One of a member state (directive 2006/112/EC, article 215); a French one has to be right."""
+    return is_vat_number(text) or _VAT_OF_OTHERS.fullmatch(text) is not None
 
 
 def is_iban(text: str) -> bool:

@@ -34,6 +34,9 @@ class Preferences:
     """A name of the IANA database."""
     refuse_forged: bool = False
     """What its author's domain wants refused (DMARC) is refused."""
+    siret: str = ""
+    """What invoices call the company by, without spaces, as the next; empty: it has none."""
+    vat_number: str = ""
 
 
 _NAMES = [field.name for field in fields(Preferences)]

@@ -12,6 +12,7 @@ from wtforms import BooleanField, Form, IntegerField, SelectField, ValidationErr
 from wtforms.fields.core import UnboundField
 from wtforms.validators import DataRequired, Length
 
+from mail6m.billing.identifiers import bare, is_european_vat_number, is_siret
 from mail6m.dialogue.address import AddressError, canonical
 from mail6m.model import Plan
 from mail6m.notices.catalogue import TOPICS
@@ -44,6 +45,8 @@ _PLACES = {
 }
 
 _WRONG_ADDRESS = N_("Écrivez l'adresse comme georges@duchemin.fr.")
+_WRONG_SIRET = N_("Un SIRET a 14 chiffres, et celui-ci n'est pas juste.")
+_WRONG_VAT = N_("Ce numéro n'est pas juste : en France, c'est FR et 11 chiffres.")
 _LENGTH = Length(max=LONGEST, message=N_("200 caractères au plus."))
 
 
@@ -57,6 +60,26 @@ class Text(Line):
     def __init__(self, label: str, required: str = "", **bound: Any) -> None:
         first = [DataRequired(required)] if required else []
         super().__init__(label, [*first, _LENGTH], filters=[_one_line], **bound)
+
+
+def _bare(typed: str | None) -> str:
+    return bare(typed or "")
+
+
+class Number(Line):
+    """A number that carries its own check, as it is typed with spaces or without; or none."""
+
+    def __init__(
+        self, label: str, is_right: Callable[[str], bool], wrong: str, **bound: Any
+    ) -> None:
+        super().__init__(label, filters=[_bare], **bound)
+        self._is_right = is_right
+        self._wrong = wrong
+
+    def post_validate(self, form: Any, validation_stopped: bool) -> None:
+        """It is right, if there is one."""
+        if self.data and not self._is_right(self.data):
+            raise ValidationError(self._wrong)
 
 
 class Rows(IntegerField):
@@ -117,7 +140,7 @@ def _zone_options(places: tuple[str, ...]) -> str:
 
 
 class PreferencesForm(Form):
-    """The brochure's fields in its order, and after them the language and the time zone."""
+    """The brochure's fields in its order, and after them the language, the time zone and others."""
 
     company = Text(N_("Société"), N_("Indiquez le nom de votre société."))
     last_name = Text(N_("Nom"))
@@ -137,6 +160,8 @@ class PreferencesForm(Form):
     language = Choice(N_("Langue"))
     time_zone = Choice(N_("Fuseau horaire"), widget=ZoneSelect())
     refuse_forged = BooleanField(N_("Usurpation"))
+    siret = Number(N_("N° Siret"), is_siret, _WRONG_SIRET)
+    vat_number = Number(N_("N° de TVA"), is_european_vat_number, _WRONG_VAT)
 
     def __init__(
         self,
