@@ -189,7 +189,9 @@ SAMPLES: dict[str, Callable[[House], Sample]] = {
         {"number": h.invoice}, foreign=404
     ),
     "POST /exploitation/factures/<number>/avoir": lambda h: Sample(
-        {"number": h.invoice}, [("ligne-1", "40,00"), ("raison", "Panne")], foreign=404
+        {"number": h.invoice},
+        [("ligne-1", "40,00"), ("raison", "Panne"), ("avoirs", 0)],
+        foreign=404,
     ),
     "GET /exploitation/paiements": lambda _: Sample(foreign=404),
     "POST /exploitation/paiements": lambda h: Sample(

@@ -356,11 +356,15 @@ def test_a_credit_note(at: Console, house: House, bookkeeper: Browser) -> None:
         ([("ligne-1", "40,01"), ("raison", "Panne")], 409),
         ([("ligne-9", "1"), ("raison", "Panne")], 409),
     ):
-        page = bookkeeper.post(form, typed)
+        page = bookkeeper.post(form, [*typed, ("avoirs", "0")])
         assert page.status == status
         assert 'role="alert"' in page.text
-    issued = bookkeeper.post(form, [("ligne-1", "40"), ("ligne-2", "1,5"), ("raison", "Panne")])
+    typed = [("ligne-1", "40"), ("ligne-2", "1,5"), ("raison", "Panne"), ("avoirs", "0")]
+    issued = bookkeeper.post(form, typed)
     assert issued.status == 303
+    again = bookkeeper.post(form, [("ligne-2", "1,5"), *typed[2:]])  # sent twice
+    assert again.status == 409
+    assert "Un avoir a été émis entre-temps" in again.text
     page = bookkeeper.get(issued.location)
     assert "-41,50 €" in page.text
     assert bookkeeper.get(issued.location + "/avoir").status == 404

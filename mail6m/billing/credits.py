@@ -38,6 +38,21 @@ def taken_back(line: Line, left: Line, amount: int) -> Line:
     return replace(line, gross=-amount, net=after - left.net)
 
 
+class TooMuch(Refused):
+    """More is to be taken back than is left of a line."""
+
+    def __init__(self, number: str, place: int, left: int) -> None:
+        super().__init__(f"of line {place} of invoice {number}, {left} cents are left")
+        self.place = place
+
+
+class Meanwhile(Refused):
+    """Something was taken back since the lines were looked at."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"something of invoice {number} has been taken back meanwhile")
+
+
 class CreditNotes:
     """Takes back what was invoiced."""
 
@@ -48,21 +63,33 @@ class CreditNotes:
         self._sellers = sellers
         self._now = now
 
-    async def left(self, number: str) -> list[Line]:
-        """An invoice's lines with what can be taken back of each. Raises `Refused`."""
-        return (await self._lines(number))[1]
+    async def left(self, number: str) -> tuple[list[Line], int]:
+        """An invoice's lines with what can be taken back of each, and its credit notes' number.
+
+        Raises `Refused`.
+        """
+        _, left, others = await self._lines(number)
+        return left, others
 
     async def credit(
-        self, by: By, number: str, reason: str, amounts: Mapping[int, int | None] | None = None
+        self,
+        by: By,
+        number: str,
+        reason: str,
+        amounts: Mapping[int, int | None] | None = None,
+        others: int | None = None,
     ) -> Invoice:
         """Take back cents of lines, by their positions from 1 on; None: all that is left of one.
 
-        Without ``amounts``, all that is left of the invoice. Raises `Refused`. It is noted among
-        the acts of the invoice's customer.
+        Without ``amounts``, all that is left of the invoice. ``others``: how many credit notes it
+        had when somebody looked at it; so what is sent twice is done once. Raises `Refused`, as
+        `TooMuch` and `Meanwhile`. It is noted among the acts of the invoice's customer.
         """
         if not reason.strip():
             raise Refused("a credit note says why")
-        invoice, left = await self._lines(number)
+        invoice, left, now = await self._lines(number)
+        if others is not None and others != now:
+            raise Meanwhile(number)
         if amounts is None:
             amounts = {place: None for place, line in enumerate(left, 1) if line.gross}
         lines = tuple(_line(invoice, left, place, amounts[place]) for place in sorted(amounts))
@@ -78,19 +105,20 @@ class CreditNotes:
             invoice.buyer,
             lines,
             corrects=number,
+            others=now,
             reason=reason.strip(),
         )
         issued = await self._invoices.issue(by.at(invoice.customer), draft)
         if issued is None:
-            raise Refused(f"something of invoice {number} has been taken back meanwhile")
+            raise Meanwhile(number)
         return issued
 
-    async def _lines(self, number: str) -> tuple[Invoice, list[Line]]:
+    async def _lines(self, number: str) -> tuple[Invoice, list[Line], int]:
         invoice = (await self._invoices.by_number(number)).invoice
         if invoice.kind is Kind.CREDIT:
             raise Refused(f"{number} is a credit note itself")
         notes = await self._invoices.credits(invoice.customer, number)
-        return invoice, left_of(invoice, [note.invoice for note in notes])
+        return invoice, left_of(invoice, [note.invoice for note in notes]), len(notes)
 
     async def _seller(self, invoice: Invoice) -> Seller:
         try:
@@ -105,7 +133,7 @@ def _line(invoice: Invoice, left: list[Line], place: int, amount: int | None) ->
     most = left[place - 1].gross
     wanted = most if amount is None else amount
     if not 0 < wanted <= most:
-        raise Refused(f"of line {place} of invoice {invoice.number}, {most} cents are left")
+        raise TooMuch(invoice.number, place, most)
     return taken_back(invoice.lines[place - 1], left[place - 1], wanted)
 
 

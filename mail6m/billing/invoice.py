@@ -171,6 +171,8 @@ class Draft:
     lines: tuple[Line, ...]
     quarter: date | None = None
     corrects: str | None = None
+    others: int | None = None
+    """Credit notes that what it corrects had already when this was made up."""
     reason: str = ""
 
 

@@ -69,8 +69,8 @@ ORDER BY i.issued_at, i.number"""
 _ISSUE = audited(
     """
     SELECT number FROM issue_invoice(
-        %(customer)s, %(kind)s, %(issued_on)s, %(due_on)s, %(quarter)s, %(corrects)s, %(reason)s,
-        %(seller)s, %(buyer)s, %(lines)s) AS number
+        %(customer)s, %(kind)s, %(issued_on)s, %(due_on)s, %(quarter)s, %(corrects)s, %(others)s,
+        %(reason)s, %(seller)s, %(buyer)s, %(lines)s) AS number
     WHERE number IS NOT NULL""",
     object_="number",
 )
@@ -133,9 +133,9 @@ class Invoices:
     async def issue(self, by: By, draft: Draft) -> Invoice | None:
         """Issue a document under the next number of its year, in one transaction.
 
-        None, and no number is taken, if something of an invoice has been invoiced already, or more
-        would be taken back by a credit note than is left. Whoever is second of two processes at it
-        waits for the first, and gets None.
+        None, and no number is taken, if something of an invoice has been invoiced already, or if
+        something was taken back since a credit note was made up. Whoever is second of two processes
+        at it waits for the first, and gets None.
         """
         act = Act.INVOICE_ISSUED if draft.kind is Kind.INVOICE else Act.CREDIT_ISSUED
         rows = await self._pool.query(_ISSUE, _parameters(draft) | note(by, act))
@@ -153,6 +153,7 @@ def _parameters(draft: Draft) -> dict[str, Any]:
         "due_on": draft.due_on,
         "quarter": draft.quarter,
         "corrects": draft.corrects,
+        "others": draft.others,
         "reason": text(draft.reason),
         "seller": json.dumps(asdict(draft.seller)),
         "buyer": json.dumps(asdict(draft.buyer)),

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from wtforms import DateField, Form, ValidationError
 from wtforms.validators import InputRequired
 
-from mail6m.billing.credits import CreditNotes
+from mail6m.billing.credits import CreditNotes, TooMuch
 from mail6m.billing.invoice import Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.payments import Bookkeeping, Twice
@@ -227,26 +227,40 @@ class HouseInvoicePages:
             wrong = N_("Indiquez un montant au moins, et la raison.")
         if wrong:
             return await self._credit(number, typed, reason, wrong, 400)
+        seen_before = visit.form.get("avoirs", "")
+        others = int(seen_before) if re.fullmatch("[0-9]{1,4}", seen_before) else -1
         try:
-            issued = await self._credit_notes.credit(visit.by, number, reason, amounts)
-        except Refused:
+            issued = await self._credit_notes.credit(visit.by, number, reason, amounts, others)
+        except TooMuch as error:
             wrong = N_("C'est plus qu'il n'en reste de cette ligne.")
+            return await self._credit(number, typed, reason, wrong, 409, error.place)
+        except Refused:
+            wrong = N_("Un avoir a été émis entre-temps : voici ce qu'il en reste.")
             return await self._credit(number, typed, reason, wrong, 409)
         said = visit._(N_("L'avoir %(number)s est émis.")) % {"number": issued.number}
         return Redirect(f"{PATH}/{issued.number}", said)
 
     async def _credit(
-        self, number: str, typed: dict[int, str], reason: str, wrong: str = "", status: int = 200
+        self,
+        number: str,
+        typed: dict[int, str],
+        reason: str,
+        wrong: str = "",
+        status: int = 200,
+        place: int | None = None,
     ) -> Answer:
+        """``place``: of the line that is wrong; without it, ``wrong`` is of the whole."""
         try:
-            left = await self._credit_notes.left(number)
+            left, others = await self._credit_notes.left(number)
         except Refused:  # it is a credit note itself
             raise NotFound from None
         values = {
             "number": number,
             "left": [(place, line, typed.get(place, "")) for place, line in enumerate(left, 1)],
             "reason": reason,
+            "others": others,
             "wrong": wrong,
+            "wrong_place": place,
             "plans": PLAN_NAMES,
         }
         return Html("operator/credit.html", values, status)
