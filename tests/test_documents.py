@@ -129,7 +129,8 @@ def test_the_command_prints_it(dsn: str, capsysbinary: pytest.CaptureFixture[byt
     """``mail6m invoice pdf``: nothing but the document, with ``--json`` too."""
     with new_pool(dsn) as pool:
         invoice = issued(dsn, pool)
-        foundation = SimpleNamespace(invoices=Invoices(pool), documents=made_by(pool))
+        business = SimpleNamespace(invoices=Invoices(pool), documents=made_by(pool))
+        foundation = SimpleNamespace(business=business)
         options = argparse.Namespace(number=invoice.number, json=True)
         run(lambda: invoice_pdf(cast(Any, foundation), options))
         assert capsysbinary.readouterr().out == pdf(invoice)

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.letters import Letter
 from tests.browser.stage import PASSWORD, Open, Stage, Window
 
-DOMAIN = "alphan.test"
+DOMAIN = "duchemin-alphan.test"
 EMAIL = "georges@duchemin-alphan.example"
 
 
