@@ -11,12 +11,11 @@ $$
 $$;
 
 -- An invoice or a credit note with its lines, under the next number of its year: that number, or null if
--- something of it has been invoiced, or taken back, meanwhile: of what a credit note is about there must be
--- as many others as there were when it was made up. The contract is locked first, so that whoever comes
--- second sees what the first has done, and no number is taken in vain.
+-- something of it has been invoiced, or taken back, meanwhile. The contract is locked first, so that whoever
+-- comes second sees what the first has done, and no number is taken in vain.
 CREATE FUNCTION issue_invoice(
-    buyer_id integer, kind_ text, issued_on_ date, due_on_ date, quarter_ date, corrects_ text, others integer,
-    reason_ text, seller_ jsonb, buyer_ jsonb, lines jsonb
+    buyer_id integer, kind_ text, issued_on_ date, due_on_ date, quarter_ date, corrects_ text, reason_ text,
+    seller_ jsonb, buyer_ jsonb, lines jsonb
 ) RETURNS text LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -37,8 +36,7 @@ BEGIN
                                  ELSE l.object = new.object END) THEN
             RETURN NULL;
         END IF;
-    ELSIF (SELECT count(*) FROM invoice WHERE customer_id = buyer_id AND corrects = corrects_) <> others
-       OR EXISTS (
+    ELSIF EXISTS (
         SELECT FROM (SELECT kind, day, object, sum(gross) AS gross
                      FROM jsonb_to_recordset(lines) AS new (kind text, day date, object text, gross bigint)
                      GROUP BY kind, day, object) AS new
