@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,10 +13,11 @@ import pytest
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThreadPool
 
+from mail6m.billing import recognition
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.matching import Verdict
 from mail6m.billing.payments import Bookkeeping, Imported, Twice
-from mail6m.billing.statement import NoStatement
+from mail6m.billing.statement import NoStatement, bare
 from mail6m.model import HOUSE
 from mail6m.storage.audit import By
 from mail6m.storage.errors import Refused
@@ -262,6 +264,7 @@ def verdicts(office: Office) -> list[Verdict]:
 
 
 NARROW = "Date;Libellé;Montant"
+REFERRED = "Date;Libellé;Montant;Référence"
 WIDE = "Montant;Identifiant;Détail;Tiers;Date;Libellé;Solde"
 
 
@@ -316,6 +319,42 @@ def test_what_differs_in_a_column_is_another(office: Office) -> None:
     assert office.bring_file(exported(NARROW + ";Motif", *lines)) == Imported(2, 2, 0, 0)
     both = [line.replace("02/11", "12/11") for line in lines]
     assert office.bring_file(exported(NARROW + ";Motif", *both)).recorded == 2
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+def test_one_that_says_its_invoice_and_one_that_does_not(office: Office, named_first: bool) -> None:
+    """May be two transfers of one payer's: the second waits for somebody, and neither is lost."""
+    invoice = office.invoice()
+    lines = ["02/11/2026;VIR INST DUPONT;27,00;", "02/11/2026;VIR INST DUPONT;27,00;"]
+    lines[0 if named_first else 1] += invoice.number
+    for line in lines:
+        assert office.bring_file(exported(REFERRED, line)) == Imported(1, 0, 0, 1)
+    assert Verdict.PERHAPS in verdicts(office)
+    assert len(verdicts(office)) == 2
+    assert office.bring_file(exported(REFERRED, *lines)) == Imported(2, 2, 0, 0)
+
+
+def test_many_are_compared_without_holding_anybody_up(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread, and each of them is read a few times, not once for each of the others."""
+    read: list[int] = []
+
+    def counted(text: str) -> str:
+        read.append(threading.get_ident())
+        return bare(text)
+
+    lines = [f"02/11/2026;VIR DUPONT {number};10,00;" for number in range(40)]
+    office.bring_file(exported(REFERRED, *lines))
+    monkeypatch.setattr(recognition, "bare", counted)
+    wide = [line + "merci" for line in reversed(lines)]
+    assert office.bring_file(exported(REFERRED, *wide)) == Imported(40, 40, 0, 0)
+
+    async def here() -> int:
+        return threading.get_ident()
+
+    assert len(read) < 10 * len(lines)
+    assert run(here) not in read
 
 
 @pytest.mark.parametrize("day", ["02/11/2026", "04/11/2026"])

@@ -145,11 +145,10 @@ class Bookkeeping:
 
     async def _import(self, by: By, entries: Sequence[Entry]) -> Imported:
         matching = Matching(await self._payments.payables())
-        recognition = await self._recognition(entries)
         kept = recorded = 0
-        for entry in recognition.new(entries):
+        for entry, perhaps in await self._new(entries, matching):
             match = matching.of(entry)
-            if recognition.perhaps(entry, match.shares):
+            if perhaps:
                 match = Match(Verdict.PERHAPS, dict.fromkeys(match.shares, 0))
             if await self._payments.import_entry(by, entry, match):
                 kept += 1
@@ -158,15 +157,21 @@ class Bookkeeping:
                     matching.paid(match)
         return Imported(len(entries), len(entries) - kept, recorded, kept - recorded)
 
-    async def _recognition(self, entries: Sequence[Entry]) -> Recognition:
-        """What there is of those days."""
+    async def _new(self, entries: Sequence[Entry], matching: Matching) -> list[tuple[Entry, bool]]:
+        """Those that are new, and of each whether it perhaps is not."""
+        if not entries:
+            return []
         days = [entry.booked_on for entry in entries]
-        if not days:
-            return Recognition([], [])
         first, last = min(days) - NEAR, max(days) + NEAR
-        return Recognition(
-            await self._payments.entries(first, last), await self._payments.by_hand(first, last)
-        )
+        before = await self._payments.entries(first, last)
+        by_hand = await self._payments.by_hand(first, last)
+
+        def compared() -> list[tuple[Entry, bool]]:
+            recognition = Recognition(before, by_hand, lambda entry: matching.of(entry).shares)
+            return [(entry, recognition.perhaps(entry)) for entry in recognition.new(entries)]
+
+        new: list[tuple[Entry, bool]] = await self._in_thread(compared)
+        return new
 
     async def assign(
         self, by: By, source: str, number: str, amount: int, seen: int | None = None

@@ -37,63 +37,98 @@ class ByHand(NamedTuple):
     received_on: date
 
 
-class Recognition:
-    """Compares the entries of one file with what was there before it."""
+class _Read(NamedTuple):
+    """An entry, and what it says: found out once, for it is compared with many."""
 
-    def __init__(self, before: Iterable[Before], by_hand: Iterable[ByHand]) -> None:
-        self._left: defaultdict[tuple[int, date], list[Before]] = defaultdict(list)
-        """What was there, and has not been found in the file."""
+    entry: Entry
+    pieces: frozenset[str]
+    words: frozenset[str]
+    named: frozenset[str]
+    """Invoices that its words name."""
+    numbers: frozenset[str]
+    """These, and those that some of it was assigned to."""
+
+
+class Recognition:
+    """Compares the entries of one file with what was there before it.
+
+    Of many entries this takes its time: it is work for a thread.
+    """
+
+    def __init__(
+        self,
+        before: Iterable[Before],
+        by_hand: Iterable[ByHand],
+        names: Callable[[Entry], Collection[str]],
+    ) -> None:
+        """``names``: the invoices that an entry names."""
+        self._names = names
+        self._left: defaultdict[tuple[int, date], dict[str, _Read]] = defaultdict(dict)
+        """What was there, and has not been found in the file; by what it is stored under."""
         for one in before:
-            self._left[one.entry.amount, one.entry.booked_on].append(one)
+            there = self._left[one.entry.amount, one.entry.booked_on]
+            there[one.entry.source] = self._read(one.entry, one.numbers)
         self._by_hand = {(number, amount, on) for number, amount, on in by_hand}
 
     def new(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of the file that were not there; to be asked for once."""
-        unequal = [entry for entry in entries if not self._found(entry, _is_stored)]
-        return [entry for entry in unequal if not self._found(entry, _is_same)]
+        unequal = [entry for entry in entries if not self._is_stored(entry)]
+        return [entry for entry in unequal if not self._is_found(entry)]
 
-    def perhaps(self, entry: Entry, numbers: Collection[str]) -> bool:
-        """Whether a new one that names these invoices may have been there in another shape."""
+    def perhaps(self, entry: Entry) -> bool:
+        """Whether a new one may have been there in another shape."""
+        read = self._read(entry)
         for day in _near(entry.booked_on):
-            if any((number, entry.amount, day) in self._by_hand for number in numbers):
+            if any((number, entry.amount, day) in self._by_hand for number in read.named):
                 return True
-            if any(_may_be(entry, numbers, one) for one in self._left[entry.amount, day]):
+            there = self._left.get((entry.amount, day), {})
+            if any(_may_be(read, one) for one in there.values()):
                 return True
         return False
 
-    def _found(self, entry: Entry, by: Callable[[Entry, Entry], bool]) -> bool:
+    def _is_stored(self, entry: Entry) -> bool:
         there = self._left[entry.amount, entry.booked_on]
-        for place, one in enumerate(there):
-            if by(entry, one.entry):
-                del there[place]
+        return there.pop(entry.source, None) is not None
+
+    def _is_found(self, entry: Entry) -> bool:
+        there = self._left[entry.amount, entry.booked_on]
+        read = self._read(entry)
+        for source, one in there.items():
+            if _is_same(read, one):
+                del there[source]
                 return True
         return False
 
+    def _read(self, entry: Entry, assigned: Collection[str] = ()) -> _Read:
+        pieces = frozenset(map(bare, entry.said))
+        words = frozenset(word for piece in pieces for word in piece.split())
+        named = frozenset(self._names(entry))
+        return _Read(entry, pieces, words, named, named.union(assigned))
 
-def _is_stored(one: Entry, other: Entry) -> bool:
-    return one.source == other.source
 
-
-def _is_same(one: Entry, other: Entry) -> bool:
+def _is_same(one: _Read, other: _Read) -> bool:
     """Of the same day and amount: what one of them says more stands in columns that only add.
 
-    Between two kinds of file words alone prove nothing, and without words nothing does.
+    Between two kinds of file words alone prove nothing, and without words nothing does. Nor is it
+    the same if what one of them says more names an invoice: whoever pays twice may say it once.
     """
-    if _are_apart(one, other) or not _agree(one, other):
+    if _are_apart(one.entry, other.entry) or not _agree(one, other):
         return False
-    if one.bank and one.bank == other.bank:
+    if one.entry.bank and one.entry.bank == other.entry.bank:
         return True
-    pieces, others = ({bare(piece) for piece in entry.said} for entry in (one, other))
-    shorter = pieces if len(pieces) < len(others) else others
-    within = pieces <= others or others <= pieces or _words(one) == _words(other)
-    return one.kind == other.kind and bool(shorter) and within
-
-
-def _may_be(entry: Entry, numbers: Collection[str], one: Before) -> bool:
-    """Of about the same day, and of the same amount: for the same invoice, or in the same words."""
-    if _are_apart(entry, one.entry):
+    if one.entry.kind != other.entry.kind or not one.pieces or not other.pieces:
         return False
-    return not one.numbers.isdisjoint(numbers) or _agree(entry, one.entry)
+    if one.words == other.words:
+        return True
+    poorer, richer = (one, other) if one.pieces < other.pieces else (other, one)
+    return poorer.pieces < richer.pieces and richer.named <= poorer.numbers
+
+
+def _may_be(one: _Read, other: _Read) -> bool:
+    """Of about the same day, and of the same amount: for the same invoice, or in the same words."""
+    if _are_apart(one.entry, other.entry):
+        return False
+    return not one.named.isdisjoint(other.numbers) or _agree(one, other)
 
 
 def _are_apart(one: Entry, other: Entry) -> bool:
@@ -104,14 +139,9 @@ def _are_apart(one: Entry, other: Entry) -> bool:
     return both and one.kind == other.kind and one.bank != other.bank
 
 
-def _agree(one: Entry, other: Entry) -> bool:
+def _agree(one: _Read, other: _Read) -> bool:
     """Neither contradicts the other: all that one of them says, the other says, too."""
-    words, others = _words(one), _words(other)
-    return words <= others or others <= words
-
-
-def _words(entry: Entry) -> set[str]:
-    return {word for piece in entry.said for word in bare(piece).split()}
+    return one.words <= other.words or other.words <= one.words
 
 
 def _near(day: date) -> Iterator[date]:
