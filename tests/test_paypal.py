@@ -65,6 +65,24 @@ class Till:
         rows = ask(self.dsn, "SELECT settled_at FROM paypal_order WHERE order_id = %s", order_id)
         return rows[0][0] is not None
 
+    def refused(self, order_id: str, *statuses: int) -> None:
+        """What PayPal says when it is asked about an order."""
+        self.paypal.faults[:] = [Fault(order_id, str(status)) for status in statuses]
+
+    def end(self, order_id: str, how: str) -> None:
+        """PayPal ends an order."""
+        if how == "forgotten":
+            del self.paypal.orders[order_id]
+            return
+        order = self.paypal.orders[order_id]
+        order["status"] = "VOIDED"
+        order["purchase_units"][0].pop("payments", None)
+
+    def minutes_pass(self, order_id: str) -> None:
+        """Since its money was about to be taken."""
+        earlier = "UPDATE paypal_order SET capturing_at = capturing_at - interval '6 minutes'"
+        ask(self.dsn, earlier + " WHERE order_id = %s", order_id)
+
     @property
     def under_way(self) -> bool:
         """Whether the customer should not pay now."""
@@ -577,6 +595,104 @@ def test_nobody_pays_again_what_may_have_been_taken(till: Till) -> None:
     assert not till.under_way
 
 
+@pytest.mark.parametrize("ended", ["forgotten", "voided"])
+def test_what_was_never_taken_may_be_paid(till: Till, ended: str) -> None:
+    """The answer to a capture was lost, and PayPal has ended the order since."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", "500")] * 2
+    with pytest.raises(Away):
+        till.back(order_id)
+    till.end(order_id, ended)
+    with pytest.raises(UnderWay):
+        till.begin()
+    till.minutes_pass(order_id)
+    assert till.begin() != order_id
+    assert not till.under_way
+
+
+def test_what_was_never_taken_and_is_less_by_now(till: Till) -> None:
+    """The answer to a capture was lost, and a cheque came in: what is left may be paid."""
+    order_id = till.agreed()
+    till.paypal.faults += [Fault("/capture", "500")] * 2
+    with pytest.raises(Away):
+        till.back(order_id)
+    till.pay_otherwise(2000)
+    with pytest.raises(UnderWay):
+        till.begin()
+    till.minutes_pass(order_id)
+    assert till.begin() != order_id
+
+
+@pytest.mark.parametrize("ended", ["forgotten", "voided"])
+def test_what_paypal_looks_into_is_never_old(till: Till, ended: str) -> None:
+    """Its money may come after all, even if the order says nothing of it any more."""
+    till.paypal.pending = True
+    order_id = till.agreed()
+    assert till.back(order_id) is Result.PENDING
+    till.end(order_id, ended)
+    till.minutes_pass(order_id)
+    with pytest.raises(UnderWay):
+        till.begin()
+
+
+def test_a_claim_is_as_old_as_the_last_one(till: Till) -> None:
+    """It is not released while the capture that was tried again is on its way."""
+    order_id = till.agreed()
+    for _ in range(2):
+        till.paypal.faults += [Fault("/capture", "500")] * 2
+        till.minutes_pass(order_id)
+        with pytest.raises(Away):
+            till.back(order_id)
+    del till.paypal.orders[order_id]
+    with pytest.raises(UnderWay):
+        till.begin()
+
+
+def test_pressed_again_when_paypal_has_denied_it(till: Till) -> None:
+    """No word of that has come: who asks is told by PayPal, and may pay."""
+    till.paypal.pending = True
+    order_id = till.agreed()
+    assert till.back(order_id) is Result.PENDING
+    captures = till.paypal.orders[order_id]["purchase_units"][0]["payments"]["captures"]
+    captures[0]["status"] = "DENIED"
+    till.paypal.pending = False
+    again = till.begin()
+    assert again != order_id
+    till.paypal.approve(again)
+    assert till.back(again) is Result.PAID
+    assert till.paid == [12000]
+
+
+def test_an_order_of_another_account(till: Till) -> None:
+    """PayPal says nothing of it: when it is old there is another one, if it was never taken."""
+    order_id = till.begin()
+    till.refused(order_id, 403)
+    with pytest.raises(Declined):
+        till.begin()
+    till.later = YOUNG
+    till.refused(order_id, 401, 401)
+    with pytest.raises(Declined):
+        till.begin()
+    ask(till.dsn, "UPDATE paypal_order SET capturing_at = now() WHERE order_id = %s", order_id)
+    till.refused(order_id, 403)
+    with pytest.raises(Declined):
+        till.begin()
+    ask(till.dsn, "UPDATE paypal_order SET capturing_at = NULL WHERE order_id = %s", order_id)
+    till.refused(order_id, 403)
+    assert till.begin() != order_id
+
+
+def test_what_was_captured_is_not_released(till: Till) -> None:
+    """Though PayPal says no more of it than that."""
+    order_id = till.agreed()
+    order = till.paypal.orders[order_id]
+    till.paypal.faults += [Fault(order_id, "overtaken"), Fault(order_id, "403")]
+    with pytest.raises(Declined):
+        till.back(order_id)
+    assert till.under_way
+    assert order["status"] == "COMPLETED"
+
+
 # What no word comes of
 
 
@@ -628,6 +744,17 @@ def test_a_sweep_settles_what_is_over(till: Till) -> None:
     till.back(third)
     till.sweep(2 * LAST)
     assert not till.settled(third)
+
+
+def test_a_sweep_settles_what_paypal_says_nothing_of(till: Till) -> None:
+    """In three days; not if it is us whom PayPal does not know."""
+    till.forget_others()
+    order_id = till.begin()
+    for status, later, settled in ((403, QUIET, 0), (401, LAST, 0), (403, LAST, 1)):
+        till.refused(order_id, *[status] * (2 if status == 401 else 1))
+        assert till.sweep(later) == 1
+        assert till.settled(order_id) == settled
+    assert till.begin() != order_id
 
 
 def test_a_sweep_while_paypal_is_away(till: Till) -> None:

@@ -167,7 +167,7 @@ class Checkout:
 
     async def _gone_on_with(self, asked: Asked, balance: int) -> str:
         """Where an open order is agreed to; nothing if it has come to something, or is closed."""
-        order = await self._look(asked)
+        order = await self._look_again(asked)
         if order is not None and _waits(order) and order.amount == balance == asked.amount:
             young = self._now() - asked.asked_at < YOUNG
             if young and order.approve.startswith(f"{self.site}/"):
@@ -175,7 +175,9 @@ class Checkout:
         result = await self._advance(asked, order)
         if result is Result.PENDING:
             raise UnderWay(asked.number)
-        if result is not Result.PAID and not await self._orders.close(asked):
+        if result is Result.PAID or await self._orders.close(asked):
+            return ""
+        if await self._orders.under_way(asked.customer, asked.number):
             raise UnderWay(asked.number)
         return ""
 
@@ -207,8 +209,9 @@ class Checkout:
                 return count
             except Declined as error:
                 self.log.error("order {id}: {error}", id=asked.order_id, error=error)
-                continue
-            over = result not in (Result.PAID, Result.PENDING)
+                over = _is_final(error)
+            else:
+                over = result not in (Result.PAID, Result.PENDING)
             if over and now - asked.asked_at > LAST:
                 await self._orders.settled(asked)
         return _MOST_ASKED
@@ -302,8 +305,27 @@ class Checkout:
                 raise
             return None
 
+    async def _look_again(self, asked: Asked) -> Order | None:
+        """The same; None as well if PayPal says nothing of an old one, which was never taken.
+
+        It does so when it is another account's, or of its sandbox.
+        """
+        try:
+            return await self._look(asked)
+        except Declined as declined:
+            young = self._now() - asked.asked_at < YOUNG
+            if (
+                young
+                or not _is_final(declined)
+                or await self.under_way(asked.customer, asked.number)
+            ):
+                raise
+            self.log.warn("order {id} is closed: {error}", id=asked.order_id, error=declined)
+            return None
+
     async def _advance(self, asked: Asked, order: Order | None) -> Result:
         if order is None:
+            await self._orders.release_old(asked)
             await self._orders.close(asked)
             return Result.OPEN
         if order.custom != _custom(asked.customer, asked.number):
@@ -311,7 +333,7 @@ class Checkout:
             return Result.OTHERWISE
         if order.status == "APPROVED":
             return await self._take(asked, order)
-        if _waits(order):
+        if _waits(order) or (order.status == "VOIDED" and not order.captures):
             await self._orders.release_old(asked)
         return await self._record(asked, order)
 
@@ -320,24 +342,19 @@ class Checkout:
         standing = await self._invoices.get(asked.customer, asked.number)
         if order.amount != asked.amount or standing.balance < asked.amount:
             self.log.warn("order {id}: not captured, its amount is wrong", id=asked.order_id)
+            await self._orders.release_old(asked)
             return Result.OTHERWISE
         if not await self._orders.claim(asked):
             return Result.OTHERWISE
         try:
-            taken = await self._captured(asked.order_id)
+            taken = await self._paypal.capture(asked.order_id)
         except Declined as declined:
+            if declined.issue == "ORDER_ALREADY_CAPTURED":
+                return await self._record(asked, await self._paypal.order(asked.order_id))
             self.log.info("order {id}: {why}", id=asked.order_id, why=declined.issue)
             await self._orders.release(asked)
             return Result.DECLINED
         return await self._record(asked, taken)
-
-    async def _captured(self, order_id: str) -> Order:
-        try:
-            return await self._paypal.capture(order_id)
-        except Declined as declined:
-            if declined.issue != "ORDER_ALREADY_CAPTURED":
-                raise
-            return await self._paypal.order(order_id)
 
     async def _record(self, asked: Asked, order: Order) -> Result:
         taken = [one for one in order.captures if one.status in _TAKEN]
@@ -376,6 +393,11 @@ _TAKEN = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
 def _waits(order: Order) -> bool:
     """For its payer to agree."""
     return order.status in ("CREATED", "PAYER_ACTION_REQUIRED") and not order.captures
+
+
+def _is_final(declined: Declined) -> bool:
+    """Whether it is about what was asked for, and not about who asks: those may mend that."""
+    return declined.status != 401
 
 
 _CUSTOM = re.compile("[0-9]+/[0-9]{4}-[0-9]{4,}")

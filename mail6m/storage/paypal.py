@@ -26,9 +26,9 @@ WHERE customer_id = %s AND number = %s AND settled_at IS NULL AND closed_at IS N
 # One row is changed by one statement, so that no order is both closed and captured.
 _CHANGED = "WHERE customer_id = %(customer)s AND order_id = %(order_id)s AND settled_at IS NULL"
 _CLAIM = f"""
-UPDATE paypal_order SET capturing_at = coalesce(capturing_at, now())
+UPDATE paypal_order SET capturing_at = greatest(capturing_at, now())
 {_CHANGED} AND closed_at IS NULL RETURNING order_id"""
-_PENDING = f"UPDATE paypal_order SET capturing_at = coalesce(capturing_at, now()) {_CHANGED}"
+_PENDING = f"UPDATE paypal_order SET capturing_at = 'infinity' {_CHANGED}"  # it is never old
 _RELEASE = f"UPDATE paypal_order SET capturing_at = NULL {_CHANGED}"
 _RELEASE_OLD = f"{_RELEASE} AND capturing_at < now() - interval '5 minutes'"
 _CLOSE = f"""
@@ -113,7 +113,7 @@ class PayPalOrders:
         await self._pool.query(_RELEASE, _key(asked))
 
     async def release_old(self, asked: Asked) -> None:
-        """The same; but somebody may have claimed it a moment ago."""
+        """The same; but not if somebody has claimed it a moment ago, or PayPal looks into it."""
         await self._pool.query(_RELEASE_OLD, _key(asked))
 
     async def close(self, asked: Asked) -> bool:
