@@ -15,7 +15,16 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.web.client import Agent
 
-from mail6m.billing.checkout import LAST, QUIET, YOUNG, Checkout, Heard, Result, UnderWay
+from mail6m.billing.checkout import (
+    LAST,
+    LONGEST_REVIEW,
+    QUIET,
+    YOUNG,
+    Checkout,
+    Heard,
+    Result,
+    UnderWay,
+)
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.paypal import Away, Declined, PayPal, PayPalError, configured
 from mail6m.options import read_settings
@@ -755,6 +764,22 @@ def test_a_sweep_settles_what_paypal_says_nothing_of(till: Till) -> None:
         assert till.sweep(later) == 1
         assert till.settled(order_id) == settled
     assert till.begin() != order_id
+
+
+def test_a_sweep_waits_longer_for_what_paypal_looks_into(till: Till) -> None:
+    """Though PayPal says nothing of it for a while: its money is there, and may come."""
+    till.forget_others()
+    till.paypal.pending = True
+    order_id = till.agreed()
+    assert till.back(order_id) is Result.PENDING
+    till.refused(order_id, 403)
+    assert till.sweep(2 * LAST) == 1
+    assert till.under_way
+    del till.paypal.orders[order_id]
+    assert till.sweep(LAST) == 1
+    assert till.under_way
+    assert till.sweep(LONGEST_REVIEW) == 1
+    assert not till.under_way
 
 
 def test_a_sweep_while_paypal_is_away(till: Till) -> None:

@@ -49,6 +49,8 @@ EVERY = timedelta(hours=1)
 """So often PayPal is asked about an order that no word came of."""
 LAST = timedelta(days=3)
 """After which nothing comes of an order that was not captured; so long PayPal repeats webhooks."""
+LONGEST_REVIEW = timedelta(days=30)
+"""After which nothing comes of money that PayPal looks into, and says nothing of any more."""
 _MOST_ASKED = 50
 """Orders that are asked about in one turn."""
 _SELDOM = timedelta(minutes=10)
@@ -213,7 +215,7 @@ class Checkout:
             else:
                 over = result not in (Result.PAID, Result.PENDING)
             if over and now - asked.asked_at > LAST:
-                await self._orders.settled(asked)
+                await self._orders.over(asked, now - LONGEST_REVIEW)
         return _MOST_ASKED
 
     async def notified(self, fields: Mapping[str, str], octets: bytes) -> int:

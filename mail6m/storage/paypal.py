@@ -35,6 +35,8 @@ _CLOSE = f"""
 UPDATE paypal_order SET closed_at = coalesce(closed_at, now())
 {_CHANGED} AND capturing_at IS NULL RETURNING order_id"""
 _SETTLED = f"UPDATE paypal_order SET settled_at = now() {_CHANGED}"
+_OVER = f"""
+{_SETTLED} AND (capturing_at IS DISTINCT FROM 'infinity' OR created_at < %(pending_before)s)"""
 
 _UNDER_WAY = """
 SELECT EXISTS (SELECT FROM paypal_order WHERE customer_id = %s AND number = %s
@@ -123,6 +125,10 @@ class PayPalOrders:
     async def settled(self, asked: Asked) -> None:
         """Nothing more will come of it."""
         await self._pool.query(_SETTLED, _key(asked))
+
+    async def over(self, asked: Asked, pending_before: datetime) -> None:
+        """The same; unless PayPal looks into its money, and it was asked for since then."""
+        await self._pool.query(_OVER, _key(asked) | {"pending_before": pending_before})
 
     async def under_way(self, customer: int, number: str) -> bool:
         """Whether money for an invoice is being taken, or looked into."""
