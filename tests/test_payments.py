@@ -10,13 +10,14 @@ from typing import Any
 
 import psycopg2.errors
 import pytest
-from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet.defer import DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 
 from mail6m.billing import recognition
 from mail6m.billing.invoice import Invoice
 from mail6m.billing.matching import Verdict
 from mail6m.billing.payments import Bookkeeping, Imported, Twice
+from mail6m.billing.recognition import ByHand
 from mail6m.billing.statement import NoStatement, bare
 from mail6m.model import HOUSE
 from mail6m.storage.audit import By
@@ -30,6 +31,7 @@ from tests.statements import camt, entry, transaction
 from tests.stored import ask, new_database, new_pool
 
 TODAY = date(2026, 12, 1)
+NOW = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)  # in Paris it is December
 BOOKKEEPER = By(HOUSE, "compta@mail6m.test", "192.0.2.9")
 
 
@@ -90,9 +92,8 @@ def office(database: str) -> Iterator[Office]:
         def in_thread(work, *given):  # type: ignore[no-untyped-def]
             return deferToThreadPool(reactor, reactor.getThreadPool(), work, *given)
 
-        now = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)  # in Paris it is December
         yield Office(
-            dsn, pool, payments, invoices, Bookkeeping(payments, invoices, in_thread, lambda: now)
+            dsn, pool, payments, invoices, Bookkeeping(payments, invoices, in_thread, lambda: NOW)
         )
 
 
@@ -251,6 +252,27 @@ def test_nothing_is_kept_of_what_cannot_be_read(office: Office) -> None:
 
 
 # Statements that overlap
+
+
+def test_two_processes_import_at_once(office: Office) -> None:
+    """What the other one has kept since is seen: it is counted once, and the rest is kept."""
+    invoice, other = office.invoice(), office.invoice()
+    line = f"02/11/2026;VIR {invoice.reference};40,00"
+    more = f"02/11/2026;VIR {other.reference};40,00"
+    wide = exported(WIDE, f"40,00;X1;merci;;02/11/2026;VIR {invoice.reference};2,00")
+    overtaken = []
+
+    class Slow(Payments):
+        async def by_hand(self, first: date, last: date) -> list[ByHand]:
+            if not overtaken:
+                overtaken.append(await office.book.import_statement(BOOKKEEPER, wide))
+            return await super().by_hand(first, last)
+
+    book = Bookkeeping(Slow(office.pool), office.invoices, maybeDeferred, lambda: NOW)
+    file = exported(NARROW, more, line)
+    assert run(lambda: book.import_statement(BOOKKEEPER, file)) == Imported(2, 1, 1, 0)
+    assert overtaken == [Imported(1, 0, 1, 0)]
+    assert [office.balance(one) for one in (invoice, other)] == [8000, 8000]
 
 
 def exported(headings: str, *lines: str) -> bytes:

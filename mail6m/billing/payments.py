@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,12 +14,15 @@ from twisted.logger import Logger
 from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.matching import Match, Matching, Verdict
 from mail6m.billing.months import paris_day
-from mail6m.billing.recognition import NEAR, Recognition
+from mail6m.billing.recognition import NEAR, Recognition, near
 from mail6m.billing.statement import Entry, read_statement
 from mail6m.storage.audit import By
-from mail6m.storage.errors import Refused
+from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payment, Payments
+
+_ATTEMPTS = 10
+"""At a statement, while other processes import others of the same days."""
 
 
 class InThread(Protocol):
@@ -68,7 +72,7 @@ class Bookkeeping:
         self._in_thread = in_thread
         self._now = now
         self._importing = DeferredLock()
-        """Two files at once would not know of each other."""
+        """Two files at once would not know of each other; other processes' are seen (`_keep`)."""
 
     @property
     def today(self) -> date:
@@ -144,34 +148,51 @@ class Bookkeeping:
             self._importing.release()
 
     async def _import(self, by: By, entries: Sequence[Entry]) -> Imported:
+        kept: list[Match] = []
+        for _ in range(_ATTEMPTS):
+            if await self._keep(by, entries, kept):
+                recorded = sum(match.certain for match in kept)
+                known = len(entries) - len(kept)
+                return Imported(len(entries), known, recorded, len(kept) - recorded)
+        raise Unavailable("others import statements of the same days")
+
+    async def _keep(self, by: By, entries: Sequence[Entry], kept: list[Match]) -> bool:
+        """Add what is new to what is kept; False if another process has kept the like meanwhile."""
         matching = Matching(await self._payments.payables())
-        kept = recorded = 0
-        for entry, perhaps in await self._new(entries, matching):
+        new, there = await self._compared(entries, matching)
+        for entry, perhaps in new:
             match = matching.of(entry)
             if perhaps:
                 match = Match(Verdict.PERHAPS, dict.fromkeys(match.shares, 0))
-            if await self._payments.import_entry(by, entry, match):
-                kept += 1
-                if match.certain:
-                    recorded += 1
-                    matching.paid(match)
-        return Imported(len(entries), len(entries) - kept, recorded, kept - recorded)
+            alike = sum(there[entry.amount, day] for day in near(entry.booked_on))
+            if not await self._payments.import_entry(by, entry, match, alike):
+                return False
+            there[entry.amount, entry.booked_on] += 1
+            kept.append(match)
+            if match.certain:
+                matching.paid(match)
+        return True
 
-    async def _new(self, entries: Sequence[Entry], matching: Matching) -> list[tuple[Entry, bool]]:
-        """Those that are new, and of each whether it perhaps is not."""
+    async def _compared(
+        self, entries: Sequence[Entry], matching: Matching
+    ) -> tuple[list[tuple[Entry, bool]], Counter[tuple[int, date]]]:
+        """Those that are new, and of each whether it perhaps is not; and how many there were.
+
+        Those are counted by amount and day.
+        """
         if not entries:
-            return []
+            return [], Counter()
         days = [entry.booked_on for entry in entries]
         first, last = min(days) - NEAR, max(days) + NEAR
         before = await self._payments.entries(first, last)
         by_hand = await self._payments.by_hand(first, last)
 
-        def compared() -> list[tuple[Entry, bool]]:
+        def compare() -> list[tuple[Entry, bool]]:
             recognition = Recognition(before, by_hand, lambda entry: matching.of(entry).shares)
             return [(entry, recognition.perhaps(entry)) for entry in recognition.new(entries)]
 
-        new: list[tuple[Entry, bool]] = await self._in_thread(compared)
-        return new
+        new: list[tuple[Entry, bool]] = await self._in_thread(compare)
+        return new, Counter((one.entry.amount, one.entry.booked_on) for one in before)
 
     async def assign(
         self, by: By, source: str, number: str, amount: int, seen: int | None = None

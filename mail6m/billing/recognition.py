@@ -78,7 +78,7 @@ class Recognition:
     def perhaps(self, entry: Entry) -> bool:
         """Whether a new one may have been there in another shape."""
         read = self._read(entry)
-        for day in _near(entry.booked_on):
+        for day in near(entry.booked_on):
             if any((number, entry.amount, day) in self._by_hand for number in read.named):
                 return True
             there = self._left.get((entry.amount, day), {})
@@ -144,7 +144,7 @@ def _agree(one: _Read, other: _Read) -> bool:
     return one.words <= other.words or other.words <= one.words
 
 
-def _near(day: date) -> Iterator[date]:
+def near(day: date) -> Iterator[date]:
     """A day, and those around it."""
     for days in range(-NEAR.days, NEAR.days + 1):
         yield day + timedelta(days=days)

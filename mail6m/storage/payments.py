@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 
 from mail6m.billing.matching import Match, Payable, Verdict
 from mail6m.billing.money import plain
-from mail6m.billing.recognition import Before, ByHand
+from mail6m.billing.recognition import NEAR, Before, ByHand
 from mail6m.billing.statement import Entry
 from mail6m.model import HOUSE, Act
 from mail6m.storage.audit import By, audited, note
@@ -61,14 +61,19 @@ LEFT JOIN (SELECT number, sum(amount) AS amount FROM payment GROUP BY number) p
     ON p.number = i.number
 WHERE i.kind = 'invoice'"""
 
-# An entry and what is certain of it are one: whoever imports it too finds it there.
+# An entry and what is certain of it are one: whoever imports it too finds it there. One after the
+# other, and each with what is there when its turn comes: entries are never deleted, so as many as
+# there were are those that it was compared with.
 _IMPORT = """
+SELECT pg_advisory_xact_lock(x'7061796d'::bigint);
 WITH entry AS (
     INSERT INTO statement_entry (source, booked_on, amount, name, text, reference, account, bank,
                                  said, verdict, named, assigned, parts, imported_by)
-    VALUES (%(source)s, %(booked_on)s, %(amount)s, %(name)s, %(text)s, %(reference)s, %(account)s,
-            %(bank)s, %(said_of_it)s, %(verdict)s, %(named)s, %(assigned)s,
-            cardinality(%(numbers)s::text[]), %(by_account)s)
+    SELECT %(source)s, %(booked_on)s, %(amount)s, %(name)s, %(text)s, %(reference)s, %(account)s,
+           %(bank)s, %(said_of_it)s::text[], %(verdict)s, %(named)s::text[], %(assigned)s,
+           cardinality(%(numbers)s::text[]), %(by_account)s
+    WHERE %(alike)s = (SELECT count(*) FROM statement_entry WHERE amount = %(amount)s
+                       AND booked_on BETWEEN %(booked_on)s - %(near)s AND %(booked_on)s + %(near)s)
     ON CONFLICT DO NOTHING RETURNING source, booked_on
 ), paid AS (
     INSERT INTO payment (customer_id, number, received_on, amount, method, reference, source,
@@ -249,8 +254,12 @@ class Payments:
 
     # Entries of statements
 
-    async def import_entry(self, by: By, entry: Entry, match: Match) -> bool:
-        """Keep an entry, and record what is certain of it; False if it was there already."""
+    async def import_entry(self, by: By, entry: Entry, match: Match, alike: int) -> bool:
+        """Keep an entry, and record what is certain of it; False if it was there already.
+
+        Or if others have come that it should be compared with: of its amount, and booked `NEAR` it,
+        there were ``alike``.
+        """
         shares: Mapping[str, int] = match.shares if match.certain else {}
         parameters = {
             "source": entry.source,
@@ -268,6 +277,8 @@ class Payments:
             "account": entry.account,
             "bank": entry.bank,
             "said_of_it": list(entry.said),
+            "alike": alike,
+            "near": NEAR.days,
         }
         act = note(by, Act.PAYMENT_RECORDED)
         return bool(await self._pool.query(_IMPORT, parameters | act))
