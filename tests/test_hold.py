@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import smtplib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,9 +71,14 @@ class Table:
         """An operator holds it."""
         return run(lambda: self.deliveries.hold(OPERATOR, destination))
 
-    def let_go(self, destination: str) -> int:
+    def release(self, destination: str) -> LetGo:
         """An operator lets it go."""
-        return run(lambda: self.deliveries.let_go(OPERATOR, destination)).destinations
+        let_go: LetGo = run(lambda: self.deliveries.let_go(OPERATOR, destination))
+        return let_go
+
+    def let_go(self, destination: str) -> int:
+        """An operator lets it go; how many that were."""
+        return self.release(destination).destinations
 
     def add_domain(self, name: str, *hosts: str) -> None:
         """A customer's domain, whose mail goes on to these."""
@@ -185,6 +191,97 @@ def test_held_by_a_host_that_more_domains_go_on_to(table: Table) -> None:
     assert sorted(acts[:2]) == ["a.test", "mx.a.test"]
 
 
+def test_held_by_its_own_name_and_by_that_of_its_host(table: Table) -> None:
+    """Releasing either leaves what the other one keeps, whichever was said first; it is told."""
+    for number, names in enumerate((("a.test", "mx.a.test"), ("mx.a.test", "a.test"))):
+        table.sql("TRUNCATE domain, held_destination, held_host CASCADE")
+        table.add_domain("a.test", "mx.a.test:26")
+        assert [table.hold(name) for name in names] == [1, number]
+        assert table.release("mx.a.test") == LetGo(0, 0, ("a.test",))
+        assert table.held() == ["a.test"]
+        assert table.release("a.test") == LetGo(1, 0)
+        assert table.held() == []
+
+
+def test_let_go_by_its_name_while_its_host_is_held(table: Table) -> None:
+    """It stays held, by the host now; once more, and it goes alone. The audit has each."""
+    table.add_domain("a.test", "mx.a.test")
+    table.hold("a.test")
+    table.hold("mx.a.test")
+    assert table.release("a.test") == LetGo(0, 0, ("a.test",))
+    assert table.held() == ["a.test"]
+    assert table.release("a.test") == LetGo(1, 0)
+    assert table.release("mx.a.test") == LetGo(0, 0)
+    assert table.sql(
+        "SELECT object FROM audit WHERE act = 'destination let go' ORDER BY audit_id"
+    ) == [("a.test",), ("a.test",), ("mx.a.test",)]
+
+
+def test_held_by_two_of_its_hosts(table: Table) -> None:
+    """It goes when the second one is let go, whichever that is."""
+    hosts = ["mx1.a.test", "mx2.a.test"]
+    for first, second in (hosts, hosts[::-1]):
+        table.sql("TRUNCATE domain, held_destination, held_host CASCADE")
+        table.add_domain("a.test", *hosts)
+        for host in hosts:
+            table.hold(host)
+        assert table.release(first) == LetGo(0, 0, ("a.test",))
+        assert table.held() == ["a.test"]
+        assert table.release(second) == LetGo(1, 0)
+        assert table.held() == []
+
+
+def test_declared_while_its_host_is_let_go(table: Table) -> None:
+    """The release waits for who declares a domain just now, and lets that go, too."""
+    table.add_domain("a.test", "mx.a.test")
+    table.hold("mx.a.test")
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with closing(psycopg2.connect(table.dsn)) as other, ThreadPoolExecutor(1) as thread:
+        add = "INSERT INTO domain (customer_id, name, hosts) VALUES (%s, 'b.test', '{mx.a.test}')"
+        other.cursor().execute(add, [table.customer])
+        released = thread.submit(table.release, "mx.a.test")
+        deadline = time.monotonic() + PATIENCE
+        while not released.done() and table.sql(waits) == [(0,)]:
+            assert time.monotonic() < deadline
+        other.commit()
+        assert released.result(PATIENCE) == LetGo(2, 0)
+    assert table.held() == []
+
+
+def test_held_again_while_it_is_let_go(table: Table, monkeypatch: Any) -> None:
+    """By its name, by its host, or since it moves to a held host: it stays held, after all."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add_domain(HELD, "mx.a.test")
+    table.add_domain(OTHER, "mx.b.test")
+    table.add(HELD, 3)
+    table.hold("mx.b.test")
+    move = "UPDATE domain SET hosts = '{mx.b.test}' WHERE name = %s"
+    for hold_again, frees in (
+        (lambda: table.deliveries.hold(OPERATOR, HELD), HELD),
+        (lambda: table.deliveries.hold(OPERATOR, "mx.a.test"), "mx.a.test"),
+        (lambda: table.pool.query(move, [HELD]), "mx.b.test"),
+    ):
+        table.hold(HELD)
+        again = Deliveries(Amid(table, 1, hold_again))  # type: ignore[arg-type]
+        assert run(lambda again=again: again.let_go(OPERATOR, HELD)) == LetGo(0, 0, (HELD,))
+        assert HELD in table.held()
+        assert table.lease() == set()
+        assert table.release(frees).deliveries == 3
+        assert HELD not in table.held()
+
+
+def test_held_again_after_its_release_broke_off(table: Table, monkeypatch: Any) -> None:
+    """It is held as if it had not been begun to be let go."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 3)
+    table.hold(HELD)
+    with pytest.raises(Unavailable):
+        run(lambda: broken_after(table, 1).let_go(OPERATOR, HELD))
+    assert (table.hold(HELD), table.hold(HELD)) == (1, 0)
+    assert table.sql("SELECT let_go_at FROM held_destination") == [(None,)]
+    assert table.release(HELD) == LetGo(1, 3)
+
+
 def test_a_long_queue_is_let_go_piece_by_piece(table: Table, monkeypatch: Any) -> None:
     """Broken off, it stays held; done again, each is younger once, and it is told how many."""
     monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
@@ -242,21 +339,31 @@ def test_what_was_sent_again_is_shown_when_part_of_it_was_held(table: Table) -> 
     ]
 
 
+class Amid:
+    """The database, where something is done when an act has seen to so many pieces."""
+
+    def __init__(
+        self, table: Table, pieces: int, act: Callable[[], Awaitable[Any]], of: str = "WITH held"
+    ) -> None:
+        self.prepare = table.pool.prepare
+        self._query, self._left, self._act, self._of = table.pool.query, pieces, act, of
+
+    async def query(self, sql: str, *parameters: Any) -> Any:
+        """One statement, and before that what is to be done."""
+        if sql.strip().startswith(self._of):
+            if not self._left:
+                await self._act()
+            self._left -= 1
+        return await self._query(sql, *parameters)
+
+
 def broken_after(table: Table, pieces: int) -> Deliveries:
     """The queue on a database that goes away when so many pieces have been done."""
 
-    class Broken:
-        prepare = table.pool.prepare
-        left = pieces
+    async def fail() -> None:
+        raise Unavailable
 
-        async def query(self, sql: str, *parameters: Any) -> Any:
-            if sql.strip().startswith("WITH held"):
-                if not self.left:
-                    raise Unavailable
-                self.left -= 1
-            return await table.pool.query(sql, *parameters)
-
-    return Deliveries(Broken())  # type: ignore[arg-type]
+    return Deliveries(Amid(table, pieces, fail))  # type: ignore[arg-type]
 
 
 def days_old(table: Table) -> list[int]:

@@ -348,6 +348,22 @@ def test_hold_and_release_by_buttons(house: House, at: Console, operator: Browse
     assert at.ask("SELECT FROM held_destination") == []
 
 
+def test_what_another_name_keeps_is_told(house: House, at: Console, operator: Browser) -> None:
+    """When one of the two by which a domain is held is let go, and the other is not."""
+    at.ask("UPDATE domain SET hosts = '{mx.double.test}' WHERE name = %s", house.domain)
+    for name, said in (
+        ("mx.double.test", "1 de ses domaines reste retenu sous un autre nom."),
+        (house.domain, f"{house.domain} reste retenue : par une de ses machines"),
+    ):
+        for one in (house.domain, "mx.double.test"):
+            operator.post("/exploitation/file/retenir", [("destination", one)])
+        operator.post("/exploitation/file/liberer", [("destination", name)])
+        assert said in operator.get("/exploitation/file").text
+    for name in ("mx.double.test", house.domain):
+        operator.post("/exploitation/file/liberer", [("destination", name)])
+    assert at.ask("SELECT FROM held_destination") == []
+
+
 def test_a_host_is_held_by_its_name(house: House, at: Console, operator: Browser) -> None:
     """The page says so while it is, whatever domains it has, and lets it go."""
     at.ask("UPDATE domain SET hosts = '{mx.tenu.test:25}' WHERE name = %s", house.domain)

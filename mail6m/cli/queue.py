@@ -72,10 +72,17 @@ async def queue_hold(foundation: Foundation, options: argparse.Namespace) -> dic
 
 
 async def queue_release(foundation: Foundation, options: argparse.Namespace) -> dict[str, Any]:
-    """What was held goes out now; how many destinations were, and how many deliveries waited."""
+    """What was held goes out now; how many destinations were, and how many deliveries waited.
+
+    And how many destinations of that name stay held, by another one.
+    """
     let_go = await foundation.deliveries.let_go(operator(HOUSE), options.destination)
     await foundation.backlog.take()
-    return {"count": let_go.destinations, "deliveries": let_go.deliveries}
+    return {
+        "count": let_go.destinations,
+        "deliveries": let_go.deliveries,
+        "kept": len(let_go.kept),
+    }
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:

@@ -182,19 +182,22 @@ _IS_NAMED = f"""
     UNION SELECT destination FROM held_destination WHERE destination = %(destination)s"""
 
 # Who declares a domain of that host just now is waited for: either it is found here, or it finds
-# the host held (`hold_by_host`).
-_HOLD = f"""
-SELECT pg_advisory_xact_lock(x'686f6c64'::bigint);
+# the host as it is then (`hold_by_host`).
+_ALONE = "SELECT pg_advisory_xact_lock(x'686f6c64'::bigint);"
+
+# A destination's own name weighs more than that of a host: releasing the host leaves it held. What
+# is being let go just now is held again, by this.
+_HOLD = f"""{_ALONE}
 WITH named AS ({_IS_NAMED}), of_host AS ({_OF_HOST}), host AS (
     INSERT INTO held_host (host, held_by)
     SELECT %(destination)s, %(by_account)s WHERE EXISTS (SELECT 1 FROM of_host)
     ON CONFLICT DO NOTHING RETURNING host
 ), held AS (
-    INSERT INTO held_destination (destination, held_by, host)
-    SELECT destination, %(by_account)s,
-           CASE WHEN destination IN (SELECT name FROM of_host) THEN %(destination)s END
-    FROM named
-    ON CONFLICT DO NOTHING RETURNING destination
+    INSERT INTO held_destination AS h (destination, held_by, host)
+    SELECT destination, %(by_account)s, nullif(%(destination)s, destination) FROM named
+    ON CONFLICT (destination) DO UPDATE SET host = EXCLUDED.host, let_go_at = NULL
+    WHERE h.let_go_at IS NOT NULL OR (EXCLUDED.host IS NULL AND h.host IS NOT NULL)
+    RETURNING destination
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, name
@@ -204,17 +207,36 @@ SELECT (SELECT count(*) FROM named), (SELECT count(*) FROM held), (SELECT count(
 
 # What is let go is let go piece by piece, held until all of it is younger. Of an act that did not
 # come to its end, what it has done is known: the next one goes on from there.
-_LETTING_GO = f"""
+#
+# A domain stays held as long as another host of it is: but for one that is held by a host and let
+# go by its own name, which goes alone. What other holds keep of a host's domains is told.
+_LETTING_GO = f"""{_ALONE}
 WITH host AS (
     DELETE FROM held_host WHERE host = %(destination)s RETURNING host
+), concerned AS (
+    SELECT h.destination, CASE WHEN h.let_go_at IS NULL AND coalesce(h.host, o.host) = o.host THEN (
+        SELECT min(other.host) FROM domain JOIN held_host other
+            ON other.host = ANY (host_names(domain.hosts))
+        WHERE domain.name = h.destination AND other.host <> o.host) END AS other
+    FROM (SELECT %(destination)s) AS o (host) JOIN held_destination h
+        ON o.host IN (h.destination, h.host)
+), changed AS (
+    UPDATE held_destination h SET
+        host = coalesce(c.other, h.host),
+        let_go_at = CASE WHEN c.other IS NULL THEN coalesce(h.let_go_at, now()) END
+    FROM concerned c WHERE h.destination = c.destination
+    RETURNING h.destination, h.let_go_at IS NULL AS kept
 ), noted AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
-    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, host FROM host
-    WHERE NOT EXISTS (SELECT 1 FROM held_destination WHERE destination = %(destination)s)
+    SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, name
+    FROM (SELECT host FROM host
+          UNION SELECT destination FROM changed WHERE kept AND destination = %(destination)s
+          EXCEPT SELECT destination FROM changed WHERE NOT kept) AS one (name)
 )
-UPDATE held_destination SET let_go_at = coalesce(let_go_at, now())
-WHERE destination = %(destination)s OR host = %(destination)s OR destination IN ({_OF_HOST})
-RETURNING destination"""
+SELECT destination, kept FROM changed
+UNION ALL SELECT destination, true FROM held_destination
+WHERE destination IN ({_OF_HOST}) AND let_go_at IS NULL
+  AND destination NOT IN (SELECT destination FROM changed)"""
 
 # The time that a delivery was held does not count: neither as its age, nor for its retries. Those
 # that have been seen to are known by their time, which is that of the act.
@@ -254,7 +276,10 @@ WITH again AS (
     INSERT INTO audit (customer_id, account, client_address, act, object)
     SELECT %(by_customer)s, %(by_account)s, %(by_client)s, %(act)s, destination FROM let_go
 ), told AS (SELECT pg_notify('{CHANNEL}', ''))
-SELECT (SELECT count(*) FROM let_go), (SELECT count(*) FROM again), (SELECT count(*) FROM told)"""
+SELECT (SELECT count(*) FROM let_go), (SELECT count(*) FROM again),
+       (SELECT count(*) FROM held_destination
+        WHERE destination = %(destination)s AND let_go_at IS NULL),
+       (SELECT count(*) FROM told)"""
 
 _LEASE_SOME = f"""
 WITH due AS (
@@ -467,6 +492,8 @@ class LetGo(NamedTuple):
     destinations: int
     deliveries: int
     """That waited for them."""
+    kept: tuple[str, ...] = ()
+    """The destinations of that name that are held still: by another name, or again meanwhile."""
 
 
 class Waiting(NamedTuple):
@@ -606,7 +633,7 @@ class Deliveries:
 
     async def hold(self, by: By, destination: str) -> int:
         """Have what waits for a destination, and what comes, wait until `let_go`; how many
-        destinations are held now that were not.
+        destinations are held now that were not, or were by a host's name and are by their own.
 
         It is one as it stands in the queue, or the name of a host: then all domains that go on to
         it are held, and those that will. What is under way just now is finished. Raises `Refused`
@@ -623,23 +650,24 @@ class Deliveries:
 
         What was held is younger by the time that it was, so that nothing is given up for it. That
         is done `AT_ONCE` deliveries at a time; if the database goes away meanwhile, the
-        destination stays held, and it can be let go again.
+        destination stays held, and it can be let go again. So it does if it is held by another
+        name, too, or again meanwhile.
         """
         act = note(by, Act.DESTINATION_LET_GO)
         named = await self._pool.query(_LETTING_GO, {"destination": _name(destination)} | act)
-        deliveries = 0
-        for (name,) in named:
-            deliveries += await self._let_go({"destination": name} | act)
-        return LetGo(len(named), deliveries)
+        kept = LetGo(0, 0, tuple(name for name, kept in named if kept))
+        gone = [await self._let_go({"destination": name} | act) for name, kept in named if not kept]
+        numbers, deliveries, names = zip(kept, *gone, strict=True)
+        return LetGo(sum(numbers), sum(deliveries), sum(names, ()))
 
-    async def _let_go(self, parameters: dict[str, Any]) -> int:
-        count, again = 0, True
+    async def _let_go(self, parameters: dict[str, Any]) -> LetGo:
+        gone, again, held, count = 0, 1, 0, 0
         while again:
             limited = {**parameters, "limit": AT_ONCE}
             while some := int((await self._pool.query(_MAKE_YOUNGER, limited))[0][0]):
                 count += some
-            again = bool((await self._pool.query(_LET_GO, parameters))[0][1])
-        return count
+            [(gone, again, held, _)] = await self._pool.query(_LET_GO, parameters)
+        return LetGo(gone, count if gone else 0, (parameters["destination"],) if held else ())
 
     async def queued(
         self, *, customer: int | None = None, destination: str | None = None, limit: int = 100_000

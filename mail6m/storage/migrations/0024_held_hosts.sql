@@ -20,10 +20,11 @@ CREATE FUNCTION hold_by_host() RETURNS trigger LANGUAGE plpgsql AS
 $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(x'686f6c64'::bigint);
-    INSERT INTO held_destination (destination, held_by, host)
+    INSERT INTO held_destination AS h (destination, held_by, host)
     SELECT NEW.name, held_by, host FROM held_host
     WHERE host = ANY (host_names(NEW.hosts)) ORDER BY host LIMIT 1
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT (destination) DO UPDATE SET host = EXCLUDED.host, let_go_at = NULL
+    WHERE h.let_go_at IS NOT NULL;                      -- what was being let go is held by this host now
     IF FOUND THEN
         PERFORM pg_notify('mail6m_queue', '');
     END IF;

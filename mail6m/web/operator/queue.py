@@ -7,7 +7,7 @@ from uuid import UUID
 
 from mail6m.delivery.giving_up import GivingUp
 from mail6m.storage.backlog import BacklogTable
-from mail6m.storage.deliveries import Deliveries, read_delivery_id
+from mail6m.storage.deliveries import Deliveries, LetGo, read_delivery_id
 from mail6m.storage.errors import Refused
 from mail6m.web.menu import N_, OPERATORS_HOME
 from mail6m.web.pager import numbered
@@ -65,15 +65,7 @@ class OperatorQueuePages:
         destination = visit.form.get("destination", "")
         let_go = await self._deliveries.let_go(visit.by, destination)
         await self._backlog.take()
-        say = visit.words.ngettext(
-            "%(destination)s est libérée : %(count)s remise qui attendait part.",
-            "%(destination)s est libérée : %(count)s remises qui attendaient partent.",
-            let_go.deliveries,
-        )
-        if not let_go.deliveries:
-            say = visit._(_LET_GO)
-        values = {"destination": destination, "count": let_go.deliveries}
-        return Redirect(_back(visit), say % values)
+        return Redirect(_back(visit), _released(visit, destination, let_go))
 
     @act(f"{PATH}/reessayer", Access.OPERATOR)
     async def retry(self, visit: Visit) -> Answer:
@@ -136,6 +128,27 @@ def _delivery(visit: Visit) -> tuple[int, UUID, int]:
         raise NotFound from error
 
 
+def _released(visit: Visit, destination: str, let_go: LetGo) -> str:
+    """What has been released, and what another name keeps."""
+    if destination.lower() in let_go.kept:
+        return visit._(_KEPT) % {"destination": destination}
+    say = visit.words.ngettext(
+        "%(destination)s est libérée : %(count)s remise qui attendait part.",
+        "%(destination)s est libérée : %(count)s remises qui attendaient partent.",
+        let_go.deliveries,
+    )
+    if not let_go.deliveries:
+        say = visit._(_LET_GO)
+    if let_go.kept:
+        say += " " + visit.words.ngettext(
+            "%(kept)s de ses domaines reste retenu sous un autre nom.",
+            "%(kept)s de ses domaines restent retenus sous un autre nom.",
+            len(let_go.kept),
+        )
+    values = {"destination": destination, "count": let_go.deliveries, "kept": len(let_go.kept)}
+    return say % values
+
+
 def _back(visit: Visit) -> str:
     """Where the button was: on a destination's own page, or in the list."""
     here = visit.form.get("ici", "")
@@ -148,6 +161,10 @@ def _path(destination: str) -> str:
 
 _HELD = N_("%(destination)s est retenue : ce qui attend, et ce qui arrive, attendra.")
 _LET_GO = N_("%(destination)s est libérée : rien n'attendait.")
+_KEPT = N_(
+    "%(destination)s reste retenue : par une de ses machines, ou de nouveau entre-temps."
+    " Libérez-la encore une fois pour qu'elle parte."
+)
 _NOTHING = N_("Rien à faire : la remise est faite, ou en cours.")
 _CANCELLED = N_("La remise est annulée, et son expéditeur prévenu.")
 _CANCELLING = N_("Ce qui attend pour %(destination)s est annulé, et les expéditeurs prévenus.")
