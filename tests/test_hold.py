@@ -448,6 +448,20 @@ def test_a_long_queue_is_tried_piece_by_piece(table: Table, monkeypatch: Any) ->
     assert noted == [(f"{HELD}: 2",), (f"{HELD}: 2",), (f"{HELD}: 1",)]
 
 
+def test_what_fails_again_meanwhile_is_not_tried_again(table: Table, monkeypatch: Any) -> None:
+    """One act tries each delivery once, and so comes to its end."""
+    monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
+    table.add(HELD, 4)
+    fail = (
+        "UPDATE delivery SET attempted_at = now(), next_attempt_at = now() + interval '1 hour'"
+        " WHERE next_attempt_at <= now()"
+    )
+    table.sql("UPDATE delivery SET next_attempt_at = now() + interval '1 hour'")
+    amid = Amid(table, 1, lambda: table.pool.query(fail), of="WITH due")
+    deliveries = Deliveries(amid)  # type: ignore[arg-type]
+    assert run(lambda: deliveries.retry(OPERATOR, destination=HELD)) == 4
+
+
 def test_what_is_under_way_is_not_given_up(table: Table) -> None:
     """Another server has it in hand: it is not taken from it."""
     [message] = table.add(HELD)

@@ -345,11 +345,14 @@ _CHOSEN = """
     AND (%(of)s::integer IS NULL
          OR (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s))"""
 
-# So many at a time: what has been seen to is known by its time.
+# So many at a time: what has been seen to is known by its time, and by that of its attempt if it
+# has been tried since, and failed again.
 _RETRY = f"""
 WITH due AS (
     SELECT q.customer_id, q.message_id, q.number FROM delivery q
-    WHERE {_CHOSEN} AND {_FREE} AND q.next_attempt_at <> %(at)s LIMIT %(limit)s FOR UPDATE OF q
+    WHERE {_CHOSEN} AND {_FREE} AND q.next_attempt_at <> %(at)s
+      AND (q.attempted_at IS NULL OR q.attempted_at < %(at)s)
+    LIMIT %(limit)s FOR UPDATE OF q
 ), retried AS (
     UPDATE delivery q SET next_attempt_at = %(at)s FROM due
     WHERE q.customer_id = due.customer_id AND q.message_id = due.message_id
