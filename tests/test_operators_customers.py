@@ -170,6 +170,29 @@ def test_a_dedicated_cabinet_and_back(at: Console, browser: Browser) -> None:
     assert {act for [act] in acts} >= {"price agreed", "plan ordered"}
 
 
+@pytest.mark.parametrize("had", [True, False])
+def test_a_dedicated_cabinet_is_not_given_up_by_one_press(
+    at: Console, browser: Browser, had: bool
+) -> None:
+    """Had or agreed on, no plan is chosen beforehand, and one must be; past ones do not count."""
+    house = new_house(at)
+    path, days = f"{PATH}/{house.number}", -40 if had else 40
+    assert '<option value="">' not in browser.get(path).text
+    add = "INSERT INTO contract_plan VALUES (%s, now()::date + %s, 'dedicated', 1, 1)"
+    at.ask(add, house.number, days)
+    if had:
+        assert '<option value="">' not in browser.get(path).text, "that one is past"
+        at.ask("UPDATE customer SET plan = 'dedicated' WHERE customer_id = %s", house.number)
+    before = terms(at, house)
+    assert '<option selected value="">' in browser.get(path).text
+    for typed in ([("plan", "")], []):
+        page = browser.post(f"{path}/meuble", typed)
+        assert page.status == 400
+        assert '<p class="error" id="plan-wrong">Choisissez dans la liste.' in page.text
+        assert '<option selected value="">' in page.text
+    assert terms(at, house) == before
+
+
 def test_an_agreement_is_called_off(at: Console, browser: Browser) -> None:
     """A plan at the tariff takes its place before it has begun."""
     house = new_house(at)

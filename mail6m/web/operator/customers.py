@@ -11,6 +11,7 @@ from wtforms import Form, SelectField, ValidationError
 from wtforms.validators import InputRequired
 
 from mail6m.billing.agreements import Agreements
+from mail6m.billing.months import paris_day
 from mail6m.dialogue.address import AddressError, canonical_domain
 from mail6m.model import Plan
 from mail6m.shelves.closing import DAYS, Ending
@@ -76,13 +77,15 @@ class SearchForm(Form):
 
 
 class PlanForm(Form):
-    """Another size of cabinet."""
+    """Another size of cabinet; none is chosen beforehand if none is what the customer wants."""
 
-    plan = Choice(N_("Meuble"))
+    plan = Choice(N_("Meuble"), [InputRequired(N_("Choisissez dans la liste."))])
 
     def __init__(self, visit: Visit, given: Any, chosen: str) -> None:
         super().__init__(given, data={"plan": chosen})
         self.plan.choices = [(plan.value, visit._(label)) for plan, label in PLANS.items()]
+        if not chosen:
+            self.plan.choices.insert(0, ("", "–"))
 
 
 class AgreementForm(Form):
@@ -190,7 +193,7 @@ class CustomerPages:
     async def change_plan(self, visit: Visit, number: int) -> Answer:
         """Another size of cabinet, or none that is dedicated, from the next first of a month on."""
         client = await self._client(number)
-        form = PlanForm(visit, visit.form, client.plan)
+        form = await self._plan_form(visit, client, visit.form)
         if not form.validate():
             return await self._page(visit, client, form, 400)
         if client.plan == DEDICATED:
@@ -294,6 +297,14 @@ class CustomerPages:
         except Refused as error:
             raise NotFound from error
 
+    async def _plan_form(self, visit: Visit, client: Client, given: Any = None) -> PlanForm:
+        """One press is not to give up a dedicated cabinet that is had, or has been agreed on."""
+        today = paris_day(visit.now)
+        terms = await self._files.clientele.terms(client.customer)
+        agreed = any(term.plan == DEDICATED and term.since > today for term in terms)
+        wanted = (await self._files.plans.of(client.customer)).wanted
+        return PlanForm(visit, given, "" if agreed or client.plan == DEDICATED else wanted)
+
     async def _page(
         self, visit: Visit, client: Client, form: PlanForm | None = None, status: int = 200
     ) -> Answer:
@@ -303,7 +314,7 @@ class CustomerPages:
         acts = await files.audit.page(number, 0, _LAST_ACTS)
         values = {
             "client": client,
-            "form": form or PlanForm(visit, None, subscription.wanted),
+            "form": form or await self._plan_form(visit, client),
             "preferences": preferences,
             "subscription": subscription,
             "begins": self._changes.begins(preferences.time_zone),
