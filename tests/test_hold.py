@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -263,7 +264,7 @@ def test_held_again_while_it_is_let_go(table: Table, monkeypatch: Any) -> None:
     ):
         table.hold(HELD)
         again = Deliveries(Amid(table, 1, hold_again))  # type: ignore[arg-type]
-        assert run(lambda again=again: again.let_go(OPERATOR, HELD)) == LetGo(0, 0, (HELD,))
+        assert run(partial(again.let_go, OPERATOR, HELD)) == LetGo(0, 0, (HELD,))
         assert HELD in table.held()
         assert table.lease() == set()
         assert table.release(frees).deliveries == 3
@@ -271,15 +272,20 @@ def test_held_again_while_it_is_let_go(table: Table, monkeypatch: Any) -> None:
 
 
 def test_held_again_after_its_release_broke_off(table: Table, monkeypatch: Any) -> None:
-    """It is held as if it had not been begun to be let go."""
+    """It is held, and the time of both counts once for what the first release had seen to."""
     monkeypatch.setattr("mail6m.storage.deliveries.AT_ONCE", 2)
     table.add(HELD, 3)
     table.hold(HELD)
+    table.sql("UPDATE delivery SET queued_at = now() - interval '7 days'")
+    table.sql("UPDATE held_destination SET held_at = now() - interval '2 days'")
     with pytest.raises(Unavailable):
         run(lambda: broken_after(table, 1).let_go(OPERATOR, HELD))
+    three_days_later(table)
+    assert days_old(table) == [8, 8, 10]
     assert (table.hold(HELD), table.hold(HELD)) == (1, 0)
     assert table.sql("SELECT let_go_at FROM held_destination") == [(None,)]
     assert table.release(HELD) == LetGo(1, 3)
+    assert days_old(table) == [5, 5, 5]
 
 
 def test_a_long_queue_is_let_go_piece_by_piece(table: Table, monkeypatch: Any) -> None:
@@ -309,7 +315,15 @@ def test_let_go_again_days_after_it_was_broken_off(table: Table, monkeypatch: An
     pieces = broken_after(table, 1)
     with pytest.raises(Unavailable):
         run(lambda: pieces.let_go(OPERATOR, HELD))
-    back = timedelta(days=3)  # as if the first act had been three days ago
+    three_days_later(table)
+    assert days_old(table) == [4, 4, 10, 10]
+    assert table.let_go(HELD) == 1
+    assert days_old(table) == [1, 1, 1, 1]
+
+
+def three_days_later(table: Table) -> None:
+    """As if all that has been done had been done three days ago."""
+    back = timedelta(days=3)
     table.sql(
         "UPDATE held_destination SET held_at = held_at - %s, let_go_at = let_go_at - %s", back, back
     )
@@ -318,9 +332,6 @@ def test_let_go_again_days_after_it_was_broken_off(table: Table, monkeypatch: An
         back,
         back,
     )
-    assert days_old(table) == [4, 4, 10, 10]
-    assert table.let_go(HELD) == 1
-    assert days_old(table) == [1, 1, 1, 1]
 
 
 def test_what_was_sent_again_is_shown_when_part_of_it_was_held(table: Table) -> None:

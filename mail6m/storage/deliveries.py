@@ -195,7 +195,8 @@ WITH named AS ({_IS_NAMED}), of_host AS ({_OF_HOST}), host AS (
 ), held AS (
     INSERT INTO held_destination AS h (destination, held_by, host)
     SELECT destination, %(by_account)s, nullif(%(destination)s, destination) FROM named
-    ON CONFLICT (destination) DO UPDATE SET host = EXCLUDED.host, let_go_at = NULL
+    ON CONFLICT (destination) DO UPDATE
+    SET host = EXCLUDED.host, let_go_at = NULL, held_again = coalesce(h.let_go_at, h.held_again)
     WHERE h.let_go_at IS NOT NULL OR (EXCLUDED.host IS NULL AND h.host IS NOT NULL)
     RETURNING destination
 ), noted AS (
@@ -239,13 +240,15 @@ WHERE destination IN ({_OF_HOST}) AND let_go_at IS NULL
   AND destination NOT IN (SELECT destination FROM changed)"""
 
 # The time that a delivery was held does not count: neither as its age, nor for its retries. Those
-# that have been seen to are known by their time, which is that of the act.
+# that have been seen to are known by their time, which is that of the act; by an act after which it
+# was held again, they have been made younger up to then.
 _MAKE_YOUNGER = f"""
 WITH held AS MATERIALIZED (
-    SELECT destination, held_at, let_go_at FROM held_destination
+    SELECT destination, held_at, let_go_at, held_again FROM held_destination
     WHERE destination = %(destination)s AND let_go_at IS NOT NULL FOR UPDATE
 ), due AS (
-    SELECT q.customer_id, q.message_id, q.number, h.held_at, h.let_go_at
+    SELECT q.customer_id, q.message_id, q.number, h.let_go_at,
+           CASE q.next_attempt_at WHEN h.held_again THEN h.held_again ELSE h.held_at END AS held_at
     FROM held h JOIN delivery q USING (destination)
     WHERE q.state = 0 AND q.queued_at < h.let_go_at AND q.next_attempt_at <> h.let_go_at AND {_FREE}
     LIMIT %(limit)s FOR UPDATE OF q

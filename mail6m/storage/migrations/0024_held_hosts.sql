@@ -6,7 +6,8 @@ CREATE TABLE held_host (
 );
 ALTER TABLE held_destination
     ADD COLUMN host text,                               -- it is held since that host is
-    ADD COLUMN let_go_at timestamptz;                   -- since when what was held is being let go
+    ADD COLUMN let_go_at timestamptz,                   -- since when what was held is being let go
+    ADD COLUMN held_again timestamptz;                  -- let_go_at as it was when it was held again
 
 -- As they are looked for: without their ports.
 CREATE FUNCTION host_names(hosts text[]) RETURNS text[] LANGUAGE sql IMMUTABLE AS
@@ -23,7 +24,8 @@ BEGIN
     INSERT INTO held_destination AS h (destination, held_by, host)
     SELECT NEW.name, held_by, host FROM held_host
     WHERE host = ANY (host_names(NEW.hosts)) ORDER BY host LIMIT 1
-    ON CONFLICT (destination) DO UPDATE SET host = EXCLUDED.host, let_go_at = NULL
+    ON CONFLICT (destination) DO UPDATE
+    SET host = EXCLUDED.host, let_go_at = NULL, held_again = h.let_go_at
     WHERE h.let_go_at IS NOT NULL;                      -- what was being let go is held by this host now
     IF FOUND THEN
         PERFORM pg_notify('mail6m_queue', '');
