@@ -1,7 +1,8 @@
-"""The operator's commands as processes, forked from one that has imported them.
+"""Servers and the operator's commands as processes, forked from one that has imported them.
 
-A new interpreter would import for longer than most commands work. `tests/test_cli.py` runs some in
-interpreters of their own all the same.
+A new interpreter would import for longer than most commands work, and than a server needs to start.
+`tests/test_cli.py`, `tests/test_demo.py` and `tests/test_packaging.py` run them in interpreters of
+their own all the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,7 +23,41 @@ from typing import Self
 from tests.turned import TurnedClock
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["mail6m.cli", __name__])
+_PROCESSES.set_forkserver_preload(["mail6m.cli", "mail6m.tap", __name__])
+
+
+class Daemon:
+    """``python -m twisted WORDS`` in a process of its own; what it says is added to a file."""
+
+    def __init__(self, words: Sequence[str], log: Path, clock: TurnedClock | None = None) -> None:
+        self._words = list(words)
+        self._process = _PROCESSES.Process(target=_serve, args=(self._words, log, clock))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.exitcode is None
+
+    def kill(self) -> None:
+        """``kill -9``, and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, if it has ended by then."""
+        self._process.join(seconds)
+        return self._process.exitcode
 
 
 class Running:
@@ -78,7 +114,7 @@ def _main(words: list[str], files: list[Path], clock: TurnedClock | None) -> Non
     for number, file in enumerate(files):
         os.dup2(os.open(file, os.O_RDWR), number)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
-    _forget_reactor()
+    _renew_reactor()
     from mail6m.cli import main
 
     if clock is not None:
@@ -86,9 +122,30 @@ def _main(words: list[str], files: list[Path], clock: TurnedClock | None) -> Non
     main(words)
 
 
-def _forget_reactor() -> None:
-    """The one that Klein has imported polls by a descriptor that all these processes share."""
+def _serve(words: list[str], log: Path, clock: TurnedClock | None) -> None:
+    """In the new process: the server, whose standard streams are the log."""
+    log_file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), log_file, log_file)):
+        os.dup2(file, number)
+    _renew_reactor()
+    if clock is not None:
+        clock.install()
+    sys.argv = ["twisted", *words]
+    runpy.run_module("twisted", run_name="__main__", alter_sys=True)
+
+
+def _renew_reactor() -> None:
+    """The one that was there when modules were imported polls by a descriptor that all these
+    processes share.
+    """
     from twisted import internet
 
-    if sys.modules.pop("twisted.internet.reactor", None) is not None:
-        del internet.reactor
+    old = sys.modules.pop("twisted.internet.reactor", None)
+    if old is None:
+        return
+    del internet.reactor
+    from twisted.internet import reactor
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "reactor", None) is old:
+            module.reactor = reactor  # type: ignore[attr-defined]

@@ -15,7 +15,6 @@ import signal
 import socket
 import socketserver
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +28,7 @@ import psycopg2
 import pytest
 
 from mail6m.storage.embedded import Embedded
-from tests.commands import Running
+from tests.commands import Daemon, Running
 from tests.turned import TurnedClock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,7 +126,7 @@ class Server:
         self.log = place / "server.log"
         self.smtp_port, self.web_port = free_ports(2)
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Daemon | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -157,14 +156,10 @@ class Server:
             subprocess.run(["cp", "-a", _cluster(), self.data], check=True)
         endpoints = (f"tcp:{port}:interface={LOOPBACK}" for port in (self.smtp_port, self.web_port))
         smtp, web = endpoints
-        turned = ["tests.turned", str(self._clock.file)] if self._clock else ["twisted"]
-        command = [sys.executable, "-m", *turned, "--log-format=text", "mail6m"]
-        command += ["--data", str(self.data), "--hostname", "mail6m.test", "--scanner", "none"]
-        command += ["--smtp", smtp, "--web", web, *self._options]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=_environment(), stdout=log, stderr=subprocess.STDOUT
-            )
+        words = ["--log-format=text", "mail6m", "--data", str(self.data)]
+        words += ["--hostname", "mail6m.test", "--scanner", "none"]
+        words += ["--smtp", smtp, "--web", web, *self._options]
+        self._process = Daemon(words, self.log, self._clock)
         deadline = time.monotonic() + READY_SECONDS
         while not self._greets():
             if not self._still_runs(0.05):
@@ -174,24 +169,21 @@ class Server:
 
     def kill(self) -> None:
         """``kill -9``: the process is gone, its database is not."""
-        process = self._running()
-        process.kill()
-        process.wait()
+        self._running().kill()
 
     def terminate(self, patience: float = 15.0) -> int:
         """SIGTERM; the exit status. Raises `HarnessError` after ``patience`` seconds."""
         process = self._running()
         process.terminate()
-        try:
-            return process.wait(patience)
-        except subprocess.TimeoutExpired:
-            raise self.error(f"the server did not stop within {patience:.0f} s") from None
+        status = process.wait(patience)
+        if status is None:
+            raise self.error(f"the server did not stop within {patience:.0f} s")
+        return status
 
     def remove(self) -> None:
         """Leave no process behind, whatever state they are in."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
         database = Embedded(self.data / "postgres")
         if database.running():
             database.start()
@@ -205,18 +197,15 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether the process of twistd runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.alive
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Daemon:
         if self._process is None:
             raise HarnessError("the server has not been started")
         return self._process
 
     def _still_runs(self, seconds: float) -> bool:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._running().wait(seconds)
-            return False
-        return True
+        return self._running().wait(seconds) is None
 
     def _greets(self) -> bool:
         try:
@@ -348,10 +337,6 @@ def kill(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def _title(pid: int) -> str:

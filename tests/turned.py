@@ -1,12 +1,10 @@
 """A clock that is turned by hand, for a server and its commands: ahead by what a file says.
 
-``python -m tests.turned FILE OPTIONS`` is ``python -m twisted OPTIONS`` by that clock. Only the
-clock of Mail6M itself is turned (`mail6m.foundation.now`), not PostgreSQL's.
+Only the clock of Mail6M itself is turned (`mail6m.foundation.now`), not PostgreSQL's.
 """
 
 from __future__ import annotations
 
-import runpy
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,9 +35,3 @@ class TurnedClock:
         for name, module in list(sys.modules.items()):
             if name.split(".")[0] == "mail6m" and getattr(module, "now", None) is real:
                 module.now = self  # type: ignore[attr-defined]
-
-
-if __name__ == "__main__":
-    TurnedClock(Path(sys.argv[1])).install()
-    sys.argv[1:] = sys.argv[2:]
-    runpy.run_module("twisted", run_name="__main__", alter_sys=True)
