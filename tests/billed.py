@@ -106,6 +106,7 @@ def issued(ask: Ask, draft: Draft, pdf: bytes | None = b"%PDF-1.7") -> str:
     """An invoice of a customer's, who has a contract; its number."""
     ask("INSERT INTO contract VALUES (%s, '2020-01-01') ON CONFLICT DO NOTHING", draft.customer)
     given = _parameters(draft)
+    del given["others"]
     named = ", ".join(["%s"] * len(given))
     [[number]] = ask(f"SELECT issue_invoice({named})", *given.values())
     if pdf is not None:

@@ -28,7 +28,7 @@ import psycopg2
 import pytest
 
 from mail6m.storage.embedded import Embedded
-from tests.commands import Daemon, Running
+from tests.processes import Daemon, Running
 from tests.turned import TurnedClock
 
 ROOT = Path(__file__).resolve().parents[1]

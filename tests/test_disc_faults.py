@@ -20,8 +20,8 @@ import pytest
 
 from mail6m.shelves.disc.names import new_serial
 from mail6m.storage.embedded import Embedded
-from tests.commands import Running
 from tests.harness import COMMAND_SECONDS, LOOPBACK, ROOT, Say, Server, new_place
+from tests.processes import Running
 from tests.reactor_thread import PATIENCE
 from tests.scripted_peer import Peer
 from tests.small_disk import SmallDisk, fill_log, log_on_small_disk, small_disk

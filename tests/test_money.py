@@ -697,6 +697,20 @@ def test_parts_are_taken_back(
     assert run(lambda: books.invoices.by_number(invoice.number)).balance == left
 
 
+def test_a_credit_note_that_has_not_seen_another(
+    books: Books, invoice: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is none: it was made up of what is not left any more."""
+    books.take(invoice.number, {2: 1_000})
+
+    async def none_yet(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(books.invoices, "credits", none_yet)
+    with pytest.raises(Refused, match="meanwhile"):
+        books.take(invoice.number, {2: 1_000})
+
+
 @pytest.mark.parametrize(
     "amounts", [{2: 4001}, {1: None}, {6: None}, {0: 1}, {2: 0}, {2: -1}, {5: 1501}]
 )

@@ -24,13 +24,13 @@ from twisted.logger import Logger
 from mail6m.billing.invoice import Kind, Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.paypal import Away, Capture, Declined, Order, PayPal, Terms, cents_of, is_id
+from mail6m.billing.reminders import PATH
 from mail6m.storage.audit import By
 from mail6m.storage.errors import Refused, Unavailable
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.payments import Method, NewPayment, Payments
 from mail6m.storage.paypal import Asked, PayPalOrders
 
-_PATH = "/factures"
 ACCOUNT = "PayPal"
 """Who records what it says."""
 _LOCALES = {"fr": "fr-FR", "en": "en-GB"}
@@ -153,7 +153,7 @@ class Checkout:
         """Where a new order is agreed to; nothing if somebody has just begun another."""
         number = standing.invoice.number
         before = await self._orders.captured(by.customer, number)
-        here = f"{self._console_url()}{_PATH}/{number}"
+        here = f"{self._console_url()}{PATH}/{number}"
         terms = Terms(
             f"{number}-{before + 1}" if before else number,
             _custom(by.customer, number),

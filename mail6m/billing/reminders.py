@@ -27,7 +27,7 @@ from mail6m.storage.ledger import Account, Ledger
 from mail6m.storage.preferences import PreferencesTable
 
 PATH = "/factures"
-"""Where a letter leads to, within the console, with the invoice's number."""
+"""Where an invoice is, within the console, with its number."""
 ISSUED, CREDITED = "invoice", "credit_note"
 REMINDERS = (("invoice_reminder", 15), ("invoice_last_reminder", 30))
 """The reminders, and how many days after the last day for paying they are sent."""

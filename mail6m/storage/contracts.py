@@ -52,7 +52,7 @@ _BUYER = "SELECT coalesce(buyer, buyer_of(customer_id)) FROM contract WHERE cust
 # One change of what a customer has comes after the other, invoices being among them, and sees what
 # that has done: a statement before, since what is looked at is what was there when it began.
 LOCKED = "SELECT 1 FROM contract WHERE customer_id = %(customer)s FOR UPDATE;"
-"""Goes before a statement that changes the plan of ``customer``."""
+"""Goes before a statement that changes the plan of ``customer``, or its invoices."""
 
 _AGREE = LOCKED + audited(
     """

@@ -11,6 +11,7 @@ from typing import Any
 from mail6m.billing.invoice import Draft, Invoice, Kind, Line, LineKind, Party, Seller, Standing
 from mail6m.model import Act
 from mail6m.storage.audit import By, audited, note
+from mail6m.storage.contracts import LOCKED
 from mail6m.storage.errors import Refused
 from mail6m.storage.pool import Pool, Row, text
 
@@ -66,11 +67,16 @@ WHERE NOT EXISTS (SELECT FROM invoice_document d
                   WHERE (d.customer_id, d.number) = (i.customer_id, i.number))
 ORDER BY i.issued_at, i.number"""
 
-_ISSUE = audited(
+# A credit note is made up of what is left: if others have been issued meanwhile, it is none.
+_ISSUE = LOCKED + audited(
     """
-    SELECT number FROM issue_invoice(
-        %(customer)s, %(kind)s, %(issued_on)s, %(due_on)s, %(quarter)s, %(corrects)s, %(others)s,
-        %(reason)s, %(seller)s, %(buyer)s, %(lines)s) AS number
+    SELECT number FROM (
+        SELECT CASE WHEN %(others)s::bigint IS NULL OR %(others)s = (
+                SELECT count(*) FROM invoice
+                WHERE customer_id = %(customer)s AND corrects = %(corrects)s)
+            THEN issue_invoice(
+                %(customer)s, %(kind)s, %(issued_on)s, %(due_on)s, %(quarter)s, %(corrects)s,
+                %(reason)s, %(seller)s, %(buyer)s, %(lines)s) END AS number) AS issued
     WHERE number IS NOT NULL""",
     object_="number",
 )

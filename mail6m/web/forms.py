@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from markupsafe import Markup, escape
-from wtforms import StringField, ValidationError
+from wtforms import DateField, StringField, ValidationError
 from wtforms.validators import Length
 from wtforms.widgets import TextInput
 
@@ -40,6 +40,17 @@ class Line(StringField):
     """A line of text."""
 
     widget = _Input()
+
+
+class Day(DateField):
+    """A day, as browsers send it (ISO 8601)."""
+
+    def process_formdata(self, valuelist: Any) -> None:
+        """See `wtforms.DateField`, whose own words are English."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError(N_("Écrivez la date comme 2027-12-31.")) from None
 
 
 _MOST_CENTS = 1_000_000_000

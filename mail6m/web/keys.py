@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from wtforms import Form, SelectMultipleField, ValidationError
-from wtforms.validators import DataRequired
+from wtforms.validators import DataRequired, Optional
 
 from mail6m.access.tokens import api_token_hash, new_api_token
 from mail6m.model import Scope
 from mail6m.storage.errors import Refused
 from mail6m.storage.tokens import Token, Tokens
-from mail6m.web.forms import Line, at_most
+from mail6m.web.forms import Day, Line, at_most
 from mail6m.web.menu import N_
 from mail6m.web.routes import Access, act, page
 from mail6m.web.visit import Answer, Html, NotFound, Redirect, Visit
@@ -44,7 +44,7 @@ class KeyForm(Form):
         choices=[],  # the page has them
         validate_choice=False,
     )
-    until = Line(N_("Jusqu'au"))
+    until = Day(N_("Jusqu'au"), [Optional()])
 
     def __init__(self, given: Any, visit: Visit) -> None:
         self._visit = visit
@@ -55,22 +55,17 @@ class KeyForm(Form):
         if not set(field.data or []) <= set(Scope):
             raise ValidationError(N_("Cochez ce que la clé permet."))
 
-    def validate_until(self, field: Line) -> None:
+    def validate_until(self, field: Day) -> None:
         """A day to come, if anything."""
-        if not field.data:
-            return
-        try:
-            day = date.fromisoformat(field.data)
-        except ValueError:
-            raise ValidationError(N_("Écrivez la date comme 2027-12-31.")) from None
-        if not self._visit.today <= day <= self._visit.today + LONGEST:
+        today = self._visit.today
+        if field.data is not None and not today <= field.data <= today + LONGEST:
             raise ValidationError(N_("Choisissez un jour à venir, d'ici à dix ans."))
 
     def expires_at(self) -> datetime | None:
         """The end of that day, where the customer is."""
-        if not self.until.data:
+        if self.until.data is None:
             return None
-        day = date.fromisoformat(self.until.data) + timedelta(days=1)
+        day = self.until.data + timedelta(days=1)
         return datetime.combine(day, time(), tzinfo=self._visit.zone)
 
     def chosen(self) -> list[Scope]:

@@ -153,9 +153,9 @@ class _Texts:
         """``Aujourd'hui 16:01:21``, ``Hier …``, else the date; not capital ``inside`` a text."""
         local = at.astimezone(visit.zone)
         day = self._date(local.date(), visit.today)
-        return (
-            f"{day[0].lower()}{day[1:]} {local:%H:%M:%S}" if inside else f"{day} {local:%H:%M:%S}"
-        )
+        if inside:
+            day = day[0].lower() + day[1:]
+        return f"{day} {local:%H:%M:%S}"
 
     def _new_date(self, day: date, today: date) -> str:
         if day == today:

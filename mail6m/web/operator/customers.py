@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
 from wtforms import Form, SelectField, ValidationError
-from wtforms.validators import InputRequired
+from wtforms.validators import InputRequired, Optional
 
 from mail6m.billing.agreements import Agreements
 from mail6m.billing.months import paris_day
@@ -29,7 +28,7 @@ from mail6m.storage.preferences import PreferencesTable
 from mail6m.storage.sessions import Sessions
 from mail6m.web.accounts import OF_CUSTOMERS
 from mail6m.web.activity import line_of
-from mail6m.web.forms import NO_AMOUNT, Euros, Line, at_most
+from mail6m.web.forms import NO_AMOUNT, Day, Euros, Line, at_most
 from mail6m.web.menu import HOME, N_, OPERATORS_HOME
 from mail6m.web.pager import numbered
 from mail6m.web.preferences import PLANS, Choice
@@ -93,7 +92,7 @@ class AgreementForm(Form):
 
     capacity = Line(N_("Capacité, en Go"), [InputRequired(N_("Indiquez la capacité."))])
     monthly = Euros(N_("Prix par mois, TTC"), [InputRequired(NO_AMOUNT)])
-    since = Line(N_("À partir du"))
+    since = Day(N_("À partir du"), [Optional()])
 
     def validate_capacity(self, field: Line) -> None:
         """So many gigabytes."""
@@ -101,13 +100,6 @@ class AgreementForm(Form):
         if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:9]) <= _MOST_GIGABYTES):
             raise ValidationError(N_("Écrivez un nombre entier de Go, comme 50."))
         self.octets = int(typed) * 10**9
-
-    def validate_since(self, field: Line) -> None:
-        """A day, if anything."""
-        try:
-            self.day = date.fromisoformat(field.data) if field.data else None
-        except ValueError:
-            raise ValidationError(N_("Écrivez la date comme 2027-12-31.")) from None
 
 
 class EndForm(Form):
@@ -222,7 +214,7 @@ class CustomerPages:
             return self._agreeing(client, form, 400)
         by, price = visit.by_house(number), form.monthly.data
         try:
-            await self._agreements.agree(by, form.octets, price, form.day)
+            await self._agreements.agree(by, form.octets, price, form.since.data)
         except Refused:
             form.since.errors = [_INVOICED]
             return self._agreeing(client, form, 409)

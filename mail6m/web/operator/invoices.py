@@ -8,19 +8,20 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from wtforms import DateField, Form, ValidationError
+from wtforms import Form, ValidationError
 from wtforms.validators import InputRequired
 
 from mail6m.billing.credits import CreditNotes, TooMuch
 from mail6m.billing.invoice import Standing
 from mail6m.billing.months import paris_day
 from mail6m.billing.payments import Bookkeeping, Twice
+from mail6m.notices.catalogue import kind_of
 from mail6m.storage.documents import DocumentTable
 from mail6m.storage.errors import Refused
 from mail6m.storage.invoices import Invoices
 from mail6m.storage.ledger import Ledger, Which
 from mail6m.storage.payments import Method, Payments
-from mail6m.web.forms import NO_AMOUNT, Euros, Line, at_most, cents_in
+from mail6m.web.forms import NO_AMOUNT, Day, Euros, Line, at_most, cents_in
 from mail6m.web.invoices import METHODS, PLAN_NAMES, document, seen, state_of, words
 from mail6m.web.menu import N_
 from mail6m.web.pager import numbered
@@ -37,16 +38,9 @@ WHICH = {
     "retard": (Which.OVERDUE, N_("En retard")),
     "toutes": (Which.ALL, N_("Toutes")),
 }
-LETTERS = {
-    "invoice": N_("Facture annoncée"),
-    "invoice_reminder": N_("Rappel"),
-    "invoice_last_reminder": N_("Dernier rappel"),
-}
-"""What letters about an invoice are called."""
 _BY_HAND = (Method.CHEQUE, Method.TRANSFER)
 
-
-_NO_DAY = N_("Cette date n'est pas possible.")
+_NOT_YET = N_("Cette date n'est pas possible.")
 _ONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _SENT = N_(
     "Un paiement est déjà enregistré depuis cette page : vérifiez, puis enregistrez à nouveau."
@@ -55,17 +49,6 @@ _LIKE = N_(
     "Un paiement de ce montant et de cette date est déjà enregistré. Si c'en est un autre, cochez"
     " la case."
 )
-
-
-class Day(DateField):
-    """A day, as browsers send it (ISO 8601)."""
-
-    def process_formdata(self, valuelist: Any) -> None:
-        """See `wtforms.DateField`, whose own words are English."""
-        try:
-            super().process_formdata(valuelist)
-        except ValueError:
-            raise ValueError(_NO_DAY) from None
 
 
 class PaymentForm(Form):
@@ -84,7 +67,7 @@ class PaymentForm(Form):
     def validate_on(self, field: Day) -> None:
         """It has been received."""
         if field.data is not None and not date(2000, 1, 1) <= field.data <= self._today:
-            raise ValidationError(_NO_DAY)
+            raise ValidationError(_NOT_YET)
 
 
 def today(visit: Visit) -> date:
@@ -281,8 +264,7 @@ class HouseInvoicePages:
             "state": seen(standing, visit)[1],
             "payments": await self._payments.of(customer, number),
             "credits": await self._invoices.credits(customer, number),
-            "told": await self._ledger.told_of(customer, number),
-            "letters": LETTERS,
+            "told": [kind_of(name) for name in await self._ledger.told_of(customer, number)],
             "overdue": standing.overdue(today(visit)),
             "form": form,
             "once": secrets.token_urlsafe(16),

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from wtforms import DateField, Form, SelectField, ValidationError
+from wtforms import Form, SelectField, ValidationError
 from wtforms.validators import Optional
 
 from mail6m.access.passwords import InThread
 from mail6m.storage.audit import EPOCH, NOW, Audit, Noted, Place, Wanted
 from mail6m.web.activity import ACTS, Line, line_of
+from mail6m.web.forms import Day, at_most
 from mail6m.web.forms import Line as TextLine
-from mail6m.web.forms import at_most
 from mail6m.web.menu import N_
 from mail6m.web.pager import followed
 from mail6m.web.routes import Access, page
@@ -40,14 +40,12 @@ class JournalForm(Form):
     client = TextLine(N_("Client n°"))
     compte = TextLine(N_("Compte"), [at_most(320)])
     acte = SelectField(N_("Action"), default="")
-    jour = DateField(N_("Jour"), [Optional()])
+    jour = Day(N_("Jour"), [Optional()])
 
     def __init__(self, given: Any, visit: Visit) -> None:
         super().__init__(given)
         named = sorted((visit._(label), act.value) for act, label in ACTS.items())
         self.acte.choices = [("", visit._(N_("Toutes")))] + [(act, label) for label, act in named]
-        if self.jour.process_errors:
-            self.jour.process_errors = [N_("Ce n'est pas une date.")]
 
     def validate_client(self, field: TextLine) -> None:
         """A customer's number, or the house's."""
