@@ -782,6 +782,7 @@ def test_two_servers_on_one_database(scene: Scene) -> None:
                 assert client.message(MARIE, content=letter("direct")).startswith("250")
         by = {trace(mail).split(" by ")[1].split()[0] for mail in scene.relayed("direct", 2)}
         assert by == {"mail6m.test", "second.test"}
+        _wait_until_it_waits(scene.dsn, "waiting.test", 2 * count)
         with Peer() as host:
             _move(scene.dsn, "waiting.test", host.port)
             scene.server.command("queue", "retry", "--destination", "waiting.test")
@@ -790,6 +791,23 @@ def test_two_servers_on_one_database(scene: Scene) -> None:
             contents = [original(mail) for mail in host.mails]
         assert len(contents) == len(set(contents)) == 2 * count
         _stops_in_good_order(second)
+
+
+def _wait_until_it_waits(dsn: str, domain: str, count: int) -> None:
+    """A machine is known to be down, and no server has any of that mail in hand."""
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        waiting = 0
+        while waiting < count:
+            assert time.monotonic() < deadline, f"{waiting} of {count} wait"
+            cursor.execute(
+                "SELECT count(*) FROM delivery JOIN destination USING (destination)"
+                " WHERE destination = %s AND state = 0 AND server_id IS NULL",
+                (domain,),
+            )
+            [[waiting]] = cursor.fetchall()
 
 
 def _move(dsn: str, domain: str, port: int) -> None:

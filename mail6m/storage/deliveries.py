@@ -339,12 +339,10 @@ WHERE domain.customer_id = %(customer)s
               AND q.customer_id = %(customer)s)
 ORDER BY d.destination"""
 
-_CHOSEN = """
+_CHOSEN = f"""
     q.state = 0 AND (%(customer)s::integer IS NULL OR q.customer_id = %(customer)s)
     AND (%(destination)s::text IS NULL OR q.destination = %(destination)s
-         OR q.destination IN (SELECT name FROM domain WHERE EXISTS (
-              SELECT 1 FROM unnest(hosts) h WHERE h = %(destination)s
-                 OR regexp_replace(h, ':[0-9]+$', '') = %(destination)s)))
+         OR q.destination IN ({_OF_HOST}))
     AND (%(of)s::integer IS NULL
          OR (q.customer_id, q.message_id, q.number) = (%(of)s, %(message)s::uuid, %(number)s))"""
 
